@@ -1,0 +1,163 @@
+//! Time: a millisecond [`Timestamp`], and the [`Clock`] every deadline is measured with.
+//!
+//! Nothing else in the family reads a system clock, so every TTL, lease and backoff runs in tests on a
+//! [`ManualClock`] without sleeping.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::error::{Code, Error, Result};
+
+/// A point in time: whole milliseconds since 1970-01-01T00:00:00Z.
+///
+/// Written as an ISO 8601 UTC string with milliseconds in JSON.
+///
+/// ```
+/// use chat_core::clock::Timestamp;
+/// let at = Timestamp::from_millis(1_736_862_000_123);
+/// assert_eq!(at.to_string(), "2025-01-14T13:40:00.123Z");
+/// assert_eq!("2025-01-14T13:40:00.123Z".parse::<Timestamp>().unwrap(), at);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(u64);
+
+/// The last instant RFC 3339 can write: 9999-12-31T23:59:59.999Z.
+const LAST_MILLI: u64 = 253_402_300_799_999;
+
+impl Timestamp {
+    /// The beginning: 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self(0);
+
+    /// So many milliseconds after the epoch; clamped to the year 9999.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(if millis > LAST_MILLI { LAST_MILLI } else { millis })
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This much later; clamped to the year 9999.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self::from_millis(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// This much earlier, not before the epoch.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
+        match jiff::Timestamp::from_millisecond(millis) {
+            Ok(at) => write!(f, "{at:.3}"),
+            Err(_) => f.write_str("9999-12-31T23:59:59.999Z"),
+        }
+    }
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let at: jiff::Timestamp =
+            text.parse().map_err(|e: jiff::Error| Error::invalid(Code::RequestInvalid, "not a timestamp").caused_by(e))?;
+        u64::try_from(at.as_millisecond())
+            .map(Self::from_millis)
+            .map_err(|e| Error::invalid(Code::RequestInvalid, "before 1970").caused_by(e))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Tells the time.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The time now; it may stand still or jump, and everything must survive that.
+    fn now(&self) -> Timestamp;
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+}
+
+/// The clock of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+    fn now(&self) -> Timestamp {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A clock that moves only when told to; clones share their time.
+///
+/// ```
+/// use std::time::Duration;
+/// use chat_core::clock::{Clock, ManualClock};
+///
+/// let clock = ManualClock::default();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().since(before), Duration::from_secs(60));
+/// ```
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock standing at `start`.
+    pub fn new(start: Timestamp) -> Self {
+        Self(Arc::new(AtomicU64::new(start.as_millis())))
+    }
+
+    /// Moves forward.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now().after(by));
+    }
+
+    /// Jumps to any time, also backwards.
+    pub fn set(&self, to: Timestamp) {
+        self.0.store(to.as_millis(), Ordering::SeqCst);
+    }
+}
+
+impl Default for ManualClock {
+    /// Stands at 2025-01-01T00:00:00Z.
+    fn default() -> Self {
+        Self::new(Timestamp::from_millis(1_735_689_600_000))
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}

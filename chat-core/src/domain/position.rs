@@ -1,0 +1,91 @@
+//! How far somebody has read, and what that leaves unread. Positions, never counters.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::Seq;
+
+/// How far one user has read one conversation.
+///
+/// Positions merge by taking the larger one, so that repeated, reordered and concurrent updates always end in
+/// the same place. Marking as read raises `seq`; marking as unread starts a new `epoch` at a lower `seq`, which
+/// beats every position of an older epoch, however late it arrives.
+///
+/// ```
+/// use chat_core::domain::{ReadPosition, Seq};
+///
+/// let read = ReadPosition::at(Seq(10));
+/// let rewound = read.rewound_to(Seq(3));
+/// assert_eq!(rewound.merge(read), rewound, "a late \"read up to 10\" does not undo the rewind");
+/// assert_eq!(rewound.merge(rewound.read_up_to(Seq(7))).seq, Seq(7));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadPosition {
+    /// How often the user marked this conversation as unread.
+    pub epoch: u32,
+    /// The last message read.
+    pub seq: Seq,
+}
+
+impl ReadPosition {
+    /// Nothing read.
+    pub const START: Self = Self { epoch: 0, seq: Seq::ZERO };
+
+    /// Read up to `seq`, never rewound.
+    pub const fn at(seq: Seq) -> Self {
+        Self { epoch: 0, seq }
+    }
+
+    /// The larger of the two: associative, commutative, idempotent.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        self.max(other)
+    }
+
+    /// Read up to `seq` within this epoch; never lower than before.
+    #[must_use]
+    pub fn read_up_to(self, seq: Seq) -> Self {
+        Self { epoch: self.epoch, seq: self.seq.max(seq) }
+    }
+
+    /// The next epoch, with everything after `seq` unread again.
+    #[must_use]
+    pub fn rewound_to(self, seq: Seq) -> Self {
+        Self { epoch: self.epoch.saturating_add(1), seq }
+    }
+}
+
+/// How far one member has received and read a conversation. Read implies delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipts {
+    /// The last message that reached one of the member's devices.
+    pub delivered: Seq,
+    /// The last message read, and the epoch of that position.
+    pub read: ReadPosition,
+    /// The furthest message ever read: who has read a message stays its reader after marking it unread.
+    pub seen: Seq,
+}
+
+/// What one user has not read in one conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unread {
+    /// Countable messages after the read position. Own messages move the position, so they do not count.
+    pub messages: u64,
+    /// How many of those mention the user.
+    pub mentions: u64,
+}
+
+impl std::ops::Add for Unread {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { messages: self.messages + other.messages, mentions: self.mentions + other.mentions }
+    }
+}
+
+impl std::iter::Sum for Unread {
+    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
+        iter.fold(Self::default(), std::ops::Add::add)
+    }
+}

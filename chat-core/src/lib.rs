@@ -1,0 +1,4 @@
+//! chat-core (docs to come)
+pub mod clock;
+pub mod domain;
+pub mod error;
