@@ -97,11 +97,6 @@ impl<K> Hash for Id<K> {
         self.text.hash(state);
     }
 }
-impl<K> std::borrow::Borrow<str> for Id<K> {
-    fn borrow(&self) -> &str {
-        &self.text
-    }
-}
 impl<K> fmt::Debug for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.text, f)

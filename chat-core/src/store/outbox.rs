@@ -1,0 +1,42 @@
+//! [`Outbox`]: the events that truth has written and nobody has published yet.
+
+use std::time::Duration;
+
+use crate::domain::EventId;
+use crate::error::Result;
+use crate::event::Envelope;
+
+/// How much is waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutboxStats {
+    /// Events not cleared yet.
+    pub pending: u64,
+}
+
+port! {
+    /// The way of events out of the truth; kind of state: **truth**. The stores write to it in the same atomic step as
+    /// the change; a relay claims, publishes and clears.
+    ///
+    /// An entry stays until it is cleared, so a relay that dies after publishing publishes again, under the same
+    /// [`EventId`].
+    pub trait Outbox {
+        /// Up to `limit` entries for `owner` to publish, oldest first, in order per key.
+        ///
+        /// # Atomicity
+        /// While a claim lasts (`lease`), no other owner gets an entry of the same key. When it runs out, another owner
+        /// takes over from the first entry not cleared.
+        ///
+        /// # Idempotency
+        /// The owner of a claim gets the same entries again and renews it.
+        async fn claim(&self, owner: &str, limit: usize, lease: Duration) -> Result<Vec<Envelope>>;
+
+        /// Removes published entries.
+        ///
+        /// # Idempotency
+        /// Clearing an entry that is not there changes nothing.
+        async fn clear(&self, owner: &str, events: &[EventId]) -> Result<()>;
+
+        /// How much is waiting.
+        async fn stats(&self) -> Result<OutboxStats>;
+    }
+}

@@ -1,0 +1,49 @@
+//! `cargo xtask ci`: everything a change must pass, cheapest first, up to the first failure.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::{check_imports, event_table, setup, sh};
+
+type Step = (&'static str, fn() -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("fmt", || sh::run(&mut sh::cargo("fmt --all --check"))),
+    ("check-imports", check_imports::run),
+    ("event-table", event_table::check),
+    ("setup", setup::run),
+    ("deny", || sh::run(&mut sh::cargo("deny check --hide-inclusion-graph bans licenses sources"))),
+    ("clippy", || sh::run(&mut sh::cargo("clippy --workspace --all-targets --all-features -- -D warnings"))),
+    ("doc", || {
+        sh::run(sh::cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+    }),
+    ("test", || sh::run(sh::cargo("test --workspace").env("CHAT_TEST_REQUIRE", "node,chromium"))),
+    ("quickstart", || sh::run(&mut sh::cargo("run --quiet --package quickstart"))),
+];
+
+pub(crate) fn run() -> Result<()> {
+    let mut times = Vec::new();
+    for (name, step) in STEPS {
+        println!("\n==> {name}");
+        let (done, time) = timed(step);
+        done.with_context(|| format!("ci stopped at {name}, after {}", seconds(time)))?;
+        println!("<== {name}: {}", seconds(time));
+        times.push((name, time));
+    }
+    println!("\nci passed in {}", seconds(times.iter().map(|(_, time)| *time).sum()));
+    for (name, time) in times {
+        println!("  {name:<14} {:>9}", seconds(time));
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a report to a person, not a rule of the chat")]
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    (work(), start.elapsed())
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,48 @@
+//! The workspace's own commands, run as `cargo xtask <command>`.
+
+mod check_imports;
+mod ci;
+mod event_table;
+mod setup;
+mod sh;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  setup                  install what the tests and checks need (Debian, Ubuntu); safe to repeat
+  test [args]            setup, then `cargo test --workspace [args]`
+  ci                     everything a change must pass, cheapest first
+  check-imports          who may import whom, between crates and inside chat-core
+  event-table [--check]  write, or only compare, the table of events in docs/EVENTS.md
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = sh::enter_root().and_then(|()| match args.as_slice() {
+        ["setup"] => setup::run(),
+        ["test", rest @ ..] => test::run(rest),
+        ["ci"] => ci::run(),
+        ["check-imports"] => check_imports::run(),
+        ["event-table"] => event_table::write(),
+        ["event-table", "--check"] => event_table::check(),
+        ["help" | "-h" | "--help"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            std::process::exit(2)
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

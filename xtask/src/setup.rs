@@ -1,0 +1,121 @@
+//! `cargo xtask setup`: makes a fresh Debian or Ubuntu machine ready.
+//!
+//! A tool is one line of a table. Asks nothing, repeats harmlessly, and costs a few milliseconds
+//! when nothing is missing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::sh;
+
+struct Tool {
+    name: &'static str,
+    is_present: fn() -> bool,
+    install: fn() -> Result<()>,
+}
+
+/// What the tests look for. A test whose tool is missing is ignored with a reason, or fails when
+/// `CHAT_TEST_REQUIRE` names the tool.
+const TEST_TOOLS: &[Tool] = &[
+    Tool {
+        name: "node and npm",
+        is_present: || sh::finds("node") && sh::finds("npm"),
+        install: || if sh::finds("node") { apt_get("npm") } else { apt_get("nodejs npm") },
+    },
+    Tool {
+        name: "chromium",
+        is_present: || CHROMIUMS.iter().any(|name| sh::finds(name)),
+        install: || apt_get("chromium fonts-liberation"),
+    },
+    Tool {
+        name: "npm packages of the chat-server tests",
+        is_present: client_packages_are_fresh,
+        install: install_client_packages,
+    },
+];
+
+/// What `cargo xtask ci` needs besides.
+const CI_TOOLS: &[Tool] = &[Tool {
+    name: "cargo-deny",
+    is_present: || sh::succeeds(&mut sh::cargo("deny --version")),
+    install: || sh::run(&mut sh::cargo("install cargo-deny --version ^0.20 --locked")),
+}];
+
+const CHROMIUMS: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+const CLIENT: &str = "examples/chat-server/tests/client";
+
+/// Everything, for a developer's machine. One failure does not keep the rest from being tried.
+pub(crate) fn run() -> Result<()> {
+    let (tests, ci) = (for_tests(), install_missing(CI_TOOLS));
+    tests.and(ci)
+}
+
+/// Only what the tests need.
+pub(crate) fn for_tests() -> Result<()> {
+    install_missing(TEST_TOOLS)
+}
+
+/// Tries every tool before it reports the ones that could not be had.
+fn install_missing(tools: &[Tool]) -> Result<()> {
+    let mut failed = Vec::new();
+    for tool in tools {
+        if (tool.is_present)() {
+            println!("setup: {}: present", tool.name);
+            continue;
+        }
+        println!("setup: {}: installing", tool.name);
+        if let Err(error) = (tool.install)() {
+            eprintln!("setup: {}: {error:#}", tool.name);
+            failed.push(tool.name);
+        }
+    }
+    ensure!(
+        failed.is_empty(),
+        "could not install: {} (by hand, or leave it: plain `cargo test --workspace` ignores what it cannot run)",
+        failed.join(", ")
+    );
+    Ok(())
+}
+
+/// Installs Debian packages, as root or by a `sudo` which asks nothing.
+fn apt_get(packages: &str) -> Result<()> {
+    static LISTS_ARE_NEW: AtomicBool = AtomicBool::new(false);
+
+    ensure!(sh::finds("apt-get"), "no apt-get here: install {packages} by hand");
+    let is_root = sh::output(&mut sh::cmd("id", "-u"))?.trim() == "0";
+    ensure!(is_root || sh::finds("sudo"), "neither root nor sudo: install {packages} by hand");
+
+    let apt = |args: &str| {
+        let args = format!("DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 {args}");
+        sh::run(&mut if is_root { sh::cmd("env", &args) } else { sh::cmd("sudo", &format!("-n env {args}")) })
+    };
+    if !LISTS_ARE_NEW.swap(true, Ordering::Relaxed) {
+        apt("update")?;
+    }
+    apt(&format!("install -y --no-install-recommends {packages}"))
+}
+
+/// Fresh means: the lock file of the last installation is the lock file of today.
+fn client_packages_are_fresh() -> bool {
+    let Ok(lock) = fs::read(Path::new(CLIENT).join("package-lock.json")) else { return false };
+    fs::read(installed_lock()).is_ok_and(|installed| installed == lock)
+}
+
+fn install_client_packages() -> Result<()> {
+    let lock = Path::new(CLIENT).join("package-lock.json");
+    if !lock.is_file() {
+        println!("setup: {CLIENT} has no package-lock.json: skipped");
+        return Ok(());
+    }
+    sh::run(sh::cmd("npm", "ci --no-audit --no-fund").current_dir(CLIENT))?;
+    fs::copy(&lock, installed_lock()).context("cannot note what was installed")?;
+    Ok(())
+}
+
+fn installed_lock() -> PathBuf {
+    Path::new(CLIENT).join("node_modules/.installed-package-lock.json")
+}
