@@ -25,8 +25,8 @@ use crate::error::{Code, Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
-/// The last instant RFC 3339 can write: 9999-12-31T23:59:59.999Z.
-const LAST_MILLI: u64 = 253_402_300_799_999;
+/// The last instant that can be written everywhere on earth: 9999-12-30T22:00:00Z.
+const LAST_MILLI: u64 = 253_402_207_200_000;
 
 impl Timestamp {
     /// The beginning: 1970-01-01T00:00:00Z.
@@ -65,7 +65,7 @@ impl fmt::Display for Timestamp {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
         match jiff::Timestamp::from_millisecond(millis) {
             Ok(at) => write!(f, "{at:.3}"),
-            Err(_) => f.write_str("9999-12-31T23:59:59.999Z"),
+            Err(_) => f.write_str("9999-12-30T22:00:00.000Z"),
         }
     }
 }

@@ -26,12 +26,14 @@
 )]
 
 pub mod checks;
+pub mod expect;
 pub mod faulty;
 pub mod model;
 pub mod mutants;
 mod offer;
+mod ports;
 mod run;
 pub mod sample;
 
-pub use offer::{Absent, Consumers, Offer};
-pub use run::{Check, Namespace, run};
+pub use offer::{Absent, Consumers, HISTORIES, Offer};
+pub use run::{Check, Namespace, Verdict, prove, run};

@@ -1,13 +1,20 @@
 //! The runner: one named trial per promise.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::offer::{Absent, Offer};
+
+/// What takes longer than this has lost its way.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A name no other trial uses, for keys and databases.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,33 +43,85 @@ impl std::fmt::Debug for Check {
     }
 }
 
-/// Declares the checks of a port: `checks! { "presence" needs [presence]: first_promise, second_promise, }`. Each is an
-/// `async fn(Offer)` in the same file.
+/// Declares the checks of a port: `checks! { "presence" needs [presence]: first_promise, an_outage + outage, }`. Each
+/// is an `async fn(Offer)` in scope; what follows a `+` is needed by that check alone.
 macro_rules! checks {
-    ($port:literal needs [$($need:ident),*]: $($check:ident,)*) => {
+    ($port:literal needs $needs:tt: $($check:ident $(+ $more:ident)*,)*) => {
         /// Every promise checked here.
         pub const CHECKS: &[crate::Check] = &[
             $(crate::Check {
                 name: concat!($port, "::", stringify!($check)),
-                needs: &[$(stringify!($need)),*],
+                needs: crate::run::checks!(@needs $needs $($more)*),
                 run: |offer| Box::pin($check(offer)),
             },)*
         ];
     };
+    (@needs [$($need:ident),*] $($more:ident)*) => {
+        &[$(stringify!($need),)* $(stringify!($more),)*]
+    };
 }
 pub(crate) use checks;
 
-/// Runs `work` to its end on a runtime of its own.
-pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+/// What became of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The promise holds.
+    Kept,
+    /// It could not be checked, and why.
+    Ignored(String),
+    /// The promise is broken, and how.
+    Broken(String),
+}
+
+/// Checks one promise of a backend, on a runtime of its own. `offer` makes fresh ports, once for the check and again
+/// for every random history it plays.
+pub fn prove<F, O>(check: &Check, offer: F) -> Verdict
+where
+    F: Fn(Namespace) -> O + Send + Sync + 'static,
+    O: Future<Output = Result<Offer, Absent>> + Send + 'static,
+{
+    prove_required(check, &Arc::new(offer), false)
+}
+
+fn prove_required<F, O>(check: &Check, offer: &Arc<F>, required: bool) -> Verdict
+where
+    F: Fn(Namespace) -> O + Send + Sync + 'static,
+    O: Future<Output = Result<Offer, Absent>> + Send + 'static,
+{
+    let again = Arc::clone(offer);
+    let trial = async {
+        let offer = match offer(Namespace::fresh()).await {
+            Ok(offer) => offer.made_by(move || again(Namespace::fresh()).boxed()),
+            Err(Absent(why)) if required => return Verdict::Broken(why),
+            Err(Absent(why)) => return Verdict::Ignored(why),
+        };
+        let offered = offer.ports();
+        if let Some(missing) = check.needs.iter().find(|need| !offered.contains(need)) {
+            return Verdict::Ignored(format!("no {missing} offered"));
+        }
+        let run = AssertUnwindSafe((check.run)(offer)).catch_unwind();
+        match tokio::time::timeout(PATIENCE, run).await {
+            Ok(Ok(())) => Verdict::Kept,
+            Ok(Err(panic)) => Verdict::Broken(words(&*panic)),
+            Err(_) => Verdict::Broken(format!("no end after {PATIENCE:?}")),
+        }
+    };
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime")
-        .block_on(work)
+        .block_on(trial)
 }
 
-/// Checks a backend: `offer` makes fresh ports for every trial.
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
+}
+
+/// Checks a backend: `offer` makes fresh ports for every trial, and for every random history. So it should keep its
+/// connection outside and only give out a new namespace.
 ///
 /// Takes the arguments of any test binary (`--list`, a filter, `--nocapture`). `CHAT_TEST_REQUIRE` is a comma separated
 /// list of backends that may not be absent.
@@ -78,21 +137,11 @@ where
         .map(|check| {
             let offer = Arc::clone(&offer);
             Trial::ignorable_test(format!("{backend}::{}", check.name), move || {
-                block_on(async move {
-                    let offer = match offer(Namespace::fresh()).await {
-                        Ok(offer) => offer,
-                        Err(Absent(why)) if required => return Err(Failed::from(why)),
-                        Err(Absent(why)) => return Ok(Completion::ignored_with(why)),
-                    };
-                    let offered = offer.ports();
-                    match check.needs.iter().find(|need| !offered.contains(need)) {
-                        Some(missing) => Ok(Completion::ignored_with(format!("no {missing} offered"))),
-                        None => {
-                            (check.run)(offer).await;
-                            Ok(Completion::Completed)
-                        }
-                    }
-                })
+                match prove_required(&check, &offer, required) {
+                    Verdict::Kept => Ok(Completion::Completed),
+                    Verdict::Ignored(why) => Ok(Completion::ignored_with(why)),
+                    Verdict::Broken(how) => Err(Failed::from(how)),
+                }
             })
         })
         .collect();

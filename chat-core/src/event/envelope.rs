@@ -19,8 +19,8 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// An event with the id that follows from its cause and its kind. Name the cause so that no other change shares
-    /// it: the message's id for a message sent, the id and the revision for an edit.
+    /// An event with the id that follows from its cause and its kind. Name the cause so that no other change
+    /// shares it: the message's id for a message sent, the id and the revision for an edit.
     pub fn new(cause: &[&str], at: Timestamp, event: impl Into<Event>) -> Self {
         let event = event.into();
         let mut parts = cause.to_vec();

@@ -11,7 +11,8 @@ use super::payload::*;
 use super::topic::Topic;
 use crate::domain::{ConversationKind, MessageKind};
 
-/// Which id orders the events of a kind: events with the same key and topic are read in the order they were written.
+/// Which id orders the events of a kind: events with the same key and topic are read in the order they were
+/// written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeySource {
@@ -43,7 +44,8 @@ impl KeySource {
 /// How long the events of a kind are worth keeping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Retention {
-    /// Never dropped before every registered group has acknowledged it; then about `max_len` entries are kept.
+    /// Never dropped before every registered group has acknowledged it; then about `max_len` entries are
+    /// kept.
     Durable {
         /// Entries kept for replay.
         max_len: u64,
@@ -71,7 +73,7 @@ impl Retention {
     }
 }
 
-/// How long typing and refusals mean anything: the seeds' 60 s.
+/// How long what is ephemeral means anything: the seeds' 60 s of typing.
 const EPHEMERAL: Duration = Duration::from_secs(60);
 
 macro_rules! retention {
@@ -138,12 +140,15 @@ macro_rules! number {
 }
 
 macro_rules! events {
-    ($($kind:ident $(= $number:literal)? $wire:literal $version:ident $topic:ident key($key:ident) $retention:ident,)*) => {
+    ($(
+        $kind:ident $(= $number:literal)? $wire:literal
+        $version:ident $topic:ident key($key:ident) $retention:ident,
+    )*) => {
         /// Every kind of event this version knows.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum EventKind {
-            $(#[doc = concat!("`", $wire, "`, see [`", stringify!($kind), "`](super::", stringify!($kind), ").")] $kind,)*
+            $(#[doc = concat!("`", $wire, "`, carrying [`", stringify!($kind), "`].")] $kind,)*
         }
 
         impl EventKind {
@@ -170,7 +175,8 @@ macro_rules! events {
                 match self { $(Self::$kind => number!($($number)?),)* }
             }
 
-            /// The topic; that of `message.sent` depends on the message, so [`Event::topic`] has the last word.
+            /// The topic; that of `message.sent` depends on the message, so [`Event::topic`] has the last
+            /// word.
             pub const fn topic(self) -> Topic {
                 match self { $(Self::$kind => Topic::$topic,)* }
             }
@@ -221,7 +227,9 @@ macro_rules! events {
             /// Reads `{"data": …}` as the payload of a kind.
             pub(super) fn from_json(kind: EventKind, text: &str) -> serde_json::Result<Self> {
                 match kind {
-                    $(EventKind::$kind => serde_json::from_str(text).map(|body: Body<$kind>| Self::$kind(body.data)),)*
+                    $(EventKind::$kind => {
+                        serde_json::from_str(text).map(|body: Body<$kind>| Self::$kind(body.data))
+                    })*
                 }
             }
         }
@@ -254,6 +262,7 @@ events! {
     MessageSent = 1 "message.sent" v1 MessagesPrivate key(conversation) durable,
     MessageDelivered = 2 "message.delivered" v1 Delivered key(conversation) durable,
     MessageRead = 3 "message.read" v1 Read key(conversation) durable,
+    MessageUnread "message.unread" v1 Read key(conversation) durable,
     MessageEdited = 4 "message.edited" v1 Messages key(conversation) durable,
     MessageDeleted = 5 "message.deleted" v1 Messages key(conversation) durable,
     ConversationCreated = 6 "conversation.created" v1 Conversations key(conversation) durable,
@@ -281,7 +290,7 @@ events! {
 
     ParticipantRoleChanged "conversation.participant.role.changed" v1 Conversations key(conversation) durable,
     ConversationDeleted "conversation.deleted" v1 Conversations key(conversation) durable,
-    ConversationUnread "conversation.unread" v1 Unread key(user) latest,
+    ConversationUnread "conversation.unread" v1 Unread key(user) ephemeral,
 
     FileDownloaded "file.downloaded" v1 Files key(file) durable,
     MediaReady "media.ready" v1 Files key(file) durable,
@@ -323,7 +332,7 @@ events! {
     ModerationReportResolved "moderation.report.resolved" v1 Moderation key(room) durable,
     ModerationReportDismissed "moderation.report.dismissed" v1 Moderation key(room) durable,
 
-    ExportProgress "export.progress" v1 Exports key(user) latest,
+    ExportProgress "export.progress" v1 Exports key(user) ephemeral,
     ExportCompleted "export.completed" v1 Exports key(user) durable,
     ExportFailed "export.failed" v1 Exports key(user) durable,
 
@@ -356,11 +365,18 @@ impl Event {
         }
     }
 
+    /// Reads `{"data": …}` as it is.
+    pub(super) fn data_from_json(text: &str) -> serde_json::Result<Value> {
+        serde_json::from_str(text).map(|body: Body<Value>| body.data)
+    }
+
     /// The topic it belongs to.
     pub fn topic(&self) -> Topic {
         match self {
             Self::MessageSent(sent) if sent.kind == MessageKind::System => Topic::MessagesSystem,
-            Self::MessageSent(sent) if sent.conversation_kind == ConversationKind::Direct => Topic::MessagesPrivate,
+            Self::MessageSent(sent) if sent.conversation_kind == ConversationKind::Direct => {
+                Topic::MessagesPrivate
+            }
             Self::MessageSent(_) => Topic::MessagesGroup,
             Self::Unknown(unknown) => unknown.topic(),
             known => known.kind().map_or(Topic::System, EventKind::topic),
@@ -385,14 +401,16 @@ pub struct Unknown {
     pub key: String,
     /// Its payload.
     pub data: Value,
-    /// The fields of the entry it was read from.
-    pub(super) original: Vec<(Cow<'static, str>, String)>,
+    /// The fields of the entry it was read from; none if made here.
+    pub(super) entry: Vec<(Cow<'static, str>, String)>,
+    /// The envelope it was read from; none if made here or by a writer that has none.
+    pub(super) envelope: Option<String>,
 }
 
 impl Unknown {
     /// An event made here rather than read.
     pub fn new(name: impl Into<String>, version: u32, key: impl Into<String>, data: Value) -> Self {
-        Self { name: name.into(), version, key: key.into(), data, original: Vec::new() }
+        Self { name: name.into(), version, key: key.into(), data, entry: Vec::new(), envelope: None }
     }
 
     /// The topic its name belongs to, as far as that can be told.

@@ -1,7 +1,7 @@
 //! Facts: what happened, as every consumer of every service reads it.
 //!
-//! [`kind`] holds the one table of events. [`payload`] says what each of them carries, [`envelope`] gives it an id and
-//! a time, [`topic`] says on which stream it travels, and [`wire`] how it is written there.
+//! [`kind`] holds the one table of events. [`payload`] says what each of them carries, [`envelope`] gives it an
+//! id and a time, [`topic`] says on which stream it travels, and [`wire`] how it is written there.
 //!
 //! ```
 //! use chat_core::clock::Timestamp;
@@ -37,3 +37,6 @@ pub use kind::{Event, EventKind, KeySource, Retention, Unknown};
 pub use payload::*;
 pub use topic::{StreamNames, Topic};
 pub use wire::Undecodable;
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,10 @@
 use std::fmt;
 
 macro_rules! topics {
-    ($($(#[$doc:meta])* $name:ident $max_len:literal $seed:literal $ngomna:literal [$($alias:literal)*],)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $max_len:literal $seed:literal $ngomna:literal [$($alias:literal)*],
+    )*) => {
         /// What a reader follows: events that belong together, in order per key.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
@@ -40,28 +43,34 @@ macro_rules! topics {
     };
 }
 
-// Name, entries kept, stream under `seed()`, stream under `ngomna()`, other streams of the Node services that carry it.
-// A stream two topics share belongs, when read, to the one named first.
+// Name, entries kept, stream under `seed()`, stream under `ngomna()`, other streams of the Node services that
+// carry it. No two topics share a stream under one preset, so a reader knows the topic of an entry without
+// reading it.
 topics! {
     /// Messages between two people.
     MessagesPrivate 10_000 "stream:messages:private" "chat:stream:messages:private" [],
     /// Messages in groups, channels, broadcasts and event rooms.
-    MessagesGroup 20_000 "stream:messages:group" "chat:stream:messages:group" ["chat:stream:messages:channel"],
+    MessagesGroup 20_000 "stream:messages:group" "chat:stream:messages:group" [
+        "chat:stream:messages:channel"
+    ],
     /// What the system says in conversations.
-    MessagesSystem 20_000 "stream:messages:system" "chat:stream:messages:group" [],
+    MessagesSystem 20_000 "stream:messages:system" "chat:stream:messages:system" [],
     /// What happens to messages later: edits, deletions, reactions, pins.
     Messages 10_000 "events:messages" "chat:stream:events:messages" [
-        "stream:status:edited" "stream:status:deleted" "chat:stream:status:edited" "chat:stream:status:deleted"
+        "stream:status:edited" "stream:status:deleted"
+        "chat:stream:status:edited" "chat:stream:status:deleted"
         "chat:stream:events:reactions" "chat:stream:events:replies"
     ],
     /// How far messages have reached people.
-    Delivered 5_000 "events:messages" "chat:stream:status:delivered" ["stream:status:delivered"],
+    Delivered 5_000 "stream:status:delivered" "chat:stream:status:delivered" [],
     /// How far people have read.
     Read 5_000 "stream:events:read" "chat:stream:status:read" ["stream:status:read"],
     /// Conversations and who is in them.
     Conversations 5_000 "events:conversations" "chat:stream:events:conversations" [
-        "chat:stream:events:conversation:created" "chat:stream:events:conversation:updated"
-        "chat:stream:events:conversation:participants:added" "chat:stream:events:conversation:participants:removed"
+        "chat:stream:events:conversation:created"
+        "chat:stream:events:conversation:updated"
+        "chat:stream:events:conversation:participants:added"
+        "chat:stream:events:conversation:participants:removed"
         "chat:stream:events:conversation:deleted"
     ],
     /// Unread counts, for a user's own devices.
@@ -71,7 +80,9 @@ topics! {
     /// Who is typing.
     Typing 2_000 "events:typing" "chat:stream:events:typing" ["stream:events:typing"],
     /// Profiles.
-    Users 10_000 "events:users" "chat:stream:events:users" ["user-service:stream:events:users" "events:users:profile"],
+    Users 10_000 "events:users" "chat:stream:events:users" [
+        "user-service:stream:events:users" "events:users:profile"
+    ],
     /// Who is here.
     Presence 10_000 "events:users:presence" "chat:stream:events:presence" [],
     /// A host's own rooms.
@@ -132,7 +143,7 @@ impl StreamNames {
         self
     }
 
-    /// The stream a topic is written to; topics may share one.
+    /// The stream a topic is written to; no two topics share one.
     pub fn name(&self, topic: Topic) -> String {
         format!("{}{}", self.prefix, self.bare(topic))
     }
@@ -143,20 +154,12 @@ impl StreamNames {
         std::iter::once(self.bare(topic)).chain(others).map(|bare| format!("{}{bare}", self.prefix)).collect()
     }
 
-    /// The topic of a stream: the first one written to it, else the one that reads it as a source.
+    /// The topic of a stream: the one written to it, else the one that has it among its
+    /// [`sources`](Self::sources).
     pub fn topic(&self, name: &str) -> Option<Topic> {
         let bare = name.strip_prefix(&self.prefix)?;
-        let mut topics = Topic::ALL.iter().copied();
-        topics
-            .clone()
-            .find(|topic| self.bare(*topic) == bare)
-            .or_else(|| topics.find(|topic| topic.aliases().contains(&bare)))
-    }
-
-    /// About how many entries a stream keeps: the most any topic written to it asks for.
-    pub fn max_len(&self, name: &str) -> Option<u64> {
-        let bare = name.strip_prefix(&self.prefix)?;
-        Topic::ALL.iter().filter(|topic| self.bare(**topic) == bare).map(|topic| topic.max_len()).max()
+        let find = |fits: &dyn Fn(Topic) -> bool| Topic::ALL.iter().copied().find(|topic| fits(*topic));
+        find(&|topic| self.bare(topic) == bare).or_else(|| find(&|topic| topic.aliases().contains(&bare)))
     }
 
     const fn bare(&self, topic: Topic) -> &'static str {

@@ -1,31 +1,32 @@
 //! How events are written on streams, and read from them.
 //!
-//! [`encode_flat`] writes the flat fields the Node services read, plus one field `payload` with the versioned envelope
-//! `{id, name, v, at, key, trace?, data}`; [`encode_payload`] writes the envelope alone. [`decode`] reads either, and
-//! entries the Node services wrote themselves.
+//! [`encode_flat`] writes the flat fields the Node services read, plus one field `payload` with the versioned
+//! envelope `{id, name, v, at, key, trace?, data}`; [`encode_payload`] writes the envelope alone. [`decode`]
+//! reads either, and entries the Node services wrote themselves.
 //!
-//! Flat values are text: arrays and objects as JSON, `timestamp` in milliseconds. Two kinds differ, as the services
-//! do: `message.sent` is called `NEW_MESSAGE` and has its `timestamp` in ISO 8601, and `user.profile.*` has the one
-//! field `payload`, in which the envelope stands under `envelope` beside seed 002's members.
+//! Flat values are text: arrays and objects as JSON, `timestamp` in milliseconds. Some kinds are written as the
+//! services do: `message.sent` is called `NEW_MESSAGE` and has its `timestamp` in ISO 8601; `typing.started` and
+//! `typing.stopped` are called `typing:start` and `typing:stop`; `user.profile.*` has the one field `payload`,
+//! in which the envelope stands under `envelope` beside seed 002's members.
 //!
 //! # Foreign entries
-//! What a Node service wrote becomes the nearest event. Its id follows from where the entry stands ([`Origin`]), so
-//! reading it again gives the same id; a `message.sent` takes its id from the message, because the services copy and
-//! repeat it. What they do not say is filled in:
+//! What a Node service wrote becomes the nearest event. Its id follows from where the entry stands
+//! ([`Origin`]), so reading it again gives the same id; a `message.sent` takes its id from the message,
+//! because the services copy and repeat it. What they do not say is filled in:
 //!
 //! | missing | becomes |
 //! |---|---|
 //! | sequence numbers, versions, revisions, counts | zero |
 //! | any time | the entry's `timestamp`, else the time in the entry's id |
-//! | a message's kind of conversation | direct if it has a receiver and does not come from a group's stream, else group |
-//! | who received or read (the services name the author) | the one other of `participants`, else the user named |
+//! | a message's kind of conversation | direct with a receiver, unless from a group's stream; else group |
+//! | who received or read: the services name the author | the one other participant, else the author |
 //! | who edited | the user named |
 //! | who deleted | nobody |
 //! | how it was deleted | for everyone |
 //! | a full name | `prenom nom`, else `name`, else `Utilisateur inconnu`, as in seed 002 |
 //!
-//! An entry with a name but no such mapping becomes [`Event::Unknown`] of version 0, and so do reactions and replies
-//! without a conversation.
+//! An entry with a name but no such mapping becomes [`Event::Unknown`] of version 0, and so do reactions and
+//! replies without a conversation.
 
 mod foreign;
 
@@ -44,6 +45,11 @@ use crate::error::{Code, Error};
 
 /// The field that holds the envelope.
 const PAYLOAD: &str = "payload";
+/// The member of seed 002's payload that holds it.
+const ENVELOPE: &str = "envelope";
+
+/// The fields of an entry, in order.
+type Entry = Vec<(Cow<'static, str>, String)>;
 
 /// Where an entry stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,7 +116,7 @@ struct Header {
 /// The versioned envelope, as JSON. An unknown event comes out as it was read.
 pub fn encode_payload(envelope: &Envelope) -> String {
     match &envelope.event {
-        Event::Unknown(unknown) if let Some(payload) = unknown.original_payload() => payload.to_owned(),
+        Event::Unknown(Unknown { envelope: Some(read), .. }) => read.clone(),
         _ => written(envelope),
     }
 }
@@ -118,9 +124,9 @@ pub fn encode_payload(envelope: &Envelope) -> String {
 /// The flat fields, in order, the last being the envelope. An unknown event comes out as it was read.
 pub fn encode_flat(envelope: &Envelope) -> Vec<(Cow<'static, str>, String)> {
     let event = &envelope.event;
-    let mut fields: Vec<(Cow<'static, str>, String)> = Vec::new();
+    let mut fields: Entry = Vec::new();
     match event {
-        Event::Unknown(unknown) if !unknown.original.is_empty() => return unknown.original.clone(),
+        Event::Unknown(unknown) if !unknown.entry.is_empty() => return unknown.entry.clone(),
         Event::Unknown(unknown) => fields.push(("event".into(), unknown.name.clone())),
         Event::UserProfileCreated(_) | Event::UserProfileUpdated(_) | Event::UserProfileDeleted(_) => {
             return vec![(PAYLOAD.into(), profile_payload(envelope))];
@@ -142,35 +148,37 @@ pub fn encode_flat(envelope: &Envelope) -> Vec<(Cow<'static, str>, String)> {
 /// Reads an entry of a stream: ours in either encoding, or one the Node services wrote.
 ///
 /// # Errors
-/// [`Undecodable`] when it is no event, or a known one with a payload that does not fit. Unknown kinds and newer
-/// versions are no error: they become [`Event::Unknown`].
-pub fn decode(fields: &[(impl AsRef<str>, impl AsRef<[u8]>)], origin: Origin<'_>) -> Result<Envelope, Undecodable> {
-    let mut texts = Vec::with_capacity(fields.len());
-    for (name, value) in fields {
-        let value = std::str::from_utf8(value.as_ref()).map_err(|_| Undecodable::new("not UTF-8"))?;
-        texts.push((Cow::Owned(name.as_ref().to_owned()), value.to_owned()));
-    }
-    let Some((_, payload)) = texts.iter().find(|(name, _)| name == PAYLOAD) else {
-        return foreign::decode(texts, Map::new(), origin);
+/// [`Undecodable`] when it is no event, or a known one with a payload that does not fit. Unknown kinds and
+/// newer versions are no error: they become [`Event::Unknown`].
+pub fn decode(
+    fields: &[(impl AsRef<str>, impl AsRef<[u8]>)],
+    origin: Origin<'_>,
+) -> Result<Envelope, Undecodable> {
+    let entry = || {
+        let owned = |(name, value): &(_, _)| {
+            Ok((Cow::Owned(AsRef::<str>::as_ref(name).to_owned()), text(value)?.to_owned()))
+        };
+        fields.iter().map(owned).collect::<Result<Entry, _>>()
     };
-    if let Ok(header) = serde_json::from_str::<Header>(payload) {
-        let payload = payload.clone();
-        return ours(header, &payload, texts);
+    let Some((_, payload)) = fields.iter().find(|(name, _)| name.as_ref() == PAYLOAD) else {
+        return foreign::decode(entry()?, Map::new(), origin);
+    };
+    let payload = text(payload)?;
+    if let Ok(header) = serde_json::from_str(payload) {
+        return ours(header, payload, entry);
     }
-    match serde_json::from_str(payload) {
-        Ok(Value::Object(mut object)) => {
-            if let Some(envelope) = object.remove("envelope") {
-                let envelope = envelope.to_string();
-                let header = serde_json::from_str(&envelope).map_err(|e| misfit("the envelope", &e))?;
-                return ours(header, &envelope, texts);
-            }
-            if ["name", "v", "data"].iter().all(|member| object.contains_key(*member)) {
-                return Err(Undecodable::new("an envelope with a member missing or damaged"));
-            }
-            foreign::decode(texts, object, origin)
-        }
-        _ => Err(Undecodable::new("payload is not a JSON object")),
+    let Ok(Value::Object(mut object)) = serde_json::from_str(payload) else {
+        return Err(Undecodable::new("payload is not a JSON object"));
+    };
+    if let Some(envelope) = object.remove(ENVELOPE) {
+        let envelope = envelope.to_string();
+        let header = serde_json::from_str(&envelope).map_err(|e| misfit("the envelope", &e))?;
+        return ours(header, &envelope, entry);
     }
+    if ["name", "v", "data"].iter().all(|member| object.contains_key(*member)) {
+        return Err(Undecodable::new("an envelope with a member missing or damaged"));
+    }
+    foreign::decode(entry()?, object, origin)
 }
 
 /// Reads a payload that stands alone, such as the value of a Kafka record.
@@ -181,18 +189,31 @@ pub fn decode_payload(payload: impl AsRef<[u8]>, origin: Origin<'_>) -> Result<E
     decode(&[(PAYLOAD, payload)], origin)
 }
 
-/// An event whose envelope was read from `payload`.
-fn ours(header: Header, payload: &str, original: Vec<(Cow<'static, str>, String)>) -> Result<Envelope, Undecodable> {
-    let Header { id, name, v, at, key, trace } = header;
+fn text(value: &impl AsRef<[u8]>) -> Result<&str, Undecodable> {
+    std::str::from_utf8(value.as_ref()).map_err(|_| Undecodable::new("not UTF-8"))
+}
+
+/// The event in `envelope`, which was read from `entry`.
+fn ours(
+    header: Header,
+    envelope: &str,
+    entry: impl FnOnce() -> Result<Entry, Undecodable>,
+) -> Result<Envelope, Undecodable> {
+    let Header { id, name, v: version, at, key, trace } = header;
     let event = match EventKind::from_wire(&name) {
-        Some(kind) if kind.version() == v => Event::from_json(kind, payload).map_err(|e| misfit(kind.as_str(), &e))?,
+        Some(kind) if kind.version() == version => {
+            Event::from_json(kind, envelope).map_err(|e| misfit(kind.as_str(), &e))?
+        }
         _ => {
-            #[derive(Deserialize)]
-            struct Data {
-                data: Value,
-            }
-            let Data { data } = serde_json::from_str(payload).map_err(|e| misfit("the envelope", &e))?;
-            Event::Unknown(Unknown { name, version: v, key, data, original })
+            let data = Event::data_from_json(envelope).map_err(|e| misfit("the envelope", &e))?;
+            Event::Unknown(Unknown {
+                name,
+                version,
+                key,
+                data,
+                entry: entry()?,
+                envelope: Some(envelope.to_owned()),
+            })
         }
     };
     Ok(Envelope { id, at, trace, event })
@@ -247,7 +268,8 @@ fn seed_name(event: &Event) -> &str {
     }
 }
 
-/// The payload fields written flat: those of seed 000's audit; everything where it names none; for other kinds the key.
+/// The payload fields written flat: those of seed 000's audit; everything where it names none; for other
+/// kinds the key.
 fn columns(kind: EventKind) -> &'static [&'static str] {
     match kind {
         EventKind::MessageDelivered => &["conversationId", "messageIds", "userId"],
@@ -260,9 +282,14 @@ fn columns(kind: EventKind) -> &'static [&'static str] {
         EventKind::ParticipantAdded => {
             &["conversationId", "addedBy", "participantId", "participantName", "addedAt", "totalParticipants"]
         }
-        EventKind::ParticipantRemoved => {
-            &["conversationId", "removedBy", "participantId", "participantName", "removedAt", "totalParticipants"]
-        }
+        EventKind::ParticipantRemoved => &[
+            "conversationId",
+            "removedBy",
+            "participantId",
+            "participantName",
+            "removedAt",
+            "totalParticipants",
+        ],
         EventKind::ParticipantLeft => {
             &["conversationId", "participantId", "participantName", "leftAt", "totalParticipants"]
         }
@@ -280,9 +307,9 @@ fn columns(kind: EventKind) -> &'static [&'static str] {
 }
 
 /// `message.sent` as the delivery workers read it.
-fn message_fields(sent: &MessageSent) -> Vec<(Cow<'static, str>, String)> {
+fn message_fields(sent: &MessageSent) -> Entry {
     let id = |id: Option<&str>| id.unwrap_or_default().to_owned();
-    let mut fields: Vec<(Cow<'static, str>, String)> = vec![
+    let mut fields: Entry = vec![
         ("event".into(), "NEW_MESSAGE".to_owned()),
         ("messageId".into(), sent.message_id.to_string()),
         ("conversationId".into(), sent.conversation_id.to_string()),
@@ -307,13 +334,6 @@ fn profile_payload(envelope: &Envelope) -> String {
     members.remove("updatedAt");
     members.insert("event".to_owned(), envelope.name().into());
     members.insert("timestamp".to_owned(), envelope.at.as_millis().into());
-    members.insert("envelope".to_owned(), serde_json::from_str(&written(envelope)).unwrap_or_default());
+    members.insert(ENVELOPE.to_owned(), serde_json::from_str(&written(envelope)).unwrap_or_default());
     Value::Object(members).to_string()
-}
-
-impl Unknown {
-    /// The payload it was read from.
-    fn original_payload(&self) -> Option<&str> {
-        self.original.iter().find(|(name, _)| name == PAYLOAD).map(|(_, payload)| payload.as_str())
-    }
 }

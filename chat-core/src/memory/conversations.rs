@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use super::MemoryOutbox;
 use crate::clock::{Clock, Timestamp};
 use crate::domain::conversation::{check_avatar, check_name};
-use crate::domain::page::{Page, Paged};
+use crate::domain::page::{Page, Paged, check_limit};
 use crate::domain::{
     Conversation, ConversationId, ConversationKind, LastActivity, Member, MemberSettings, Mute, RoomRole, Seq, UserId,
 };
@@ -374,6 +374,13 @@ impl ConversationStore for MemoryConversations {
         let found = entry.members.range((from, Bound::Unbounded)).take(page.limit + 1);
         let found = found.map(|(_, member)| member.clone()).collect();
         Ok(Paged::from_surplus(found, page.limit, |member: &Member| member.user_id.clone()))
+    }
+
+    async fn first_members(&self, conversations: &[ConversationId], limit: usize) -> Result<Vec<Vec<Member>>> {
+        check_limit(limit, 100)?;
+        let state = self.state.read();
+        let first = |id| state.entries.get(id).map(|entry| entry.members.values().take(limit).cloned().collect());
+        Ok(conversations.iter().map(|id| first(id).unwrap_or_default()).collect())
     }
 
     async fn list(

@@ -12,7 +12,7 @@ use crate::domain::page::{Page, Paged};
 use crate::domain::{ConversationId, MessageId, Receipts, Seq, UserId};
 use crate::error::Result;
 use crate::event::payload::MAX_COVERED_IDS;
-use crate::event::{CoveredIds, Event, MessageDelivered, MessageRead};
+use crate::event::{CoveredIds, Event, MessageDelivered, MessageRead, MessageUnread};
 use crate::store::PositionStore;
 use crate::store::positions::{Moved, PositionStep, Step};
 use crate::store::unread::UnreadTruth;
@@ -114,8 +114,14 @@ fn announced(log: &Log, step: &PositionStep, moved: &Moved, now: Timestamp) -> O
             let modified_count = ids.len() as u64;
             let message_ids = CoveredIds::new(ids.into_iter().take(MAX_COVERED_IDS + 1));
             let reader_id = step.user.clone();
-            let read = MessageRead { conversation_id, reader_id, up_to_seq, message_ids, modified_count, read_at: now };
+            let position = moved.after.read;
+            let read =
+                MessageRead { conversation_id, reader_id, up_to_seq, message_ids, modified_count, read_at: now, position };
             Some(read.into())
+        }
+        Step::Unread { from, .. } => {
+            let (reader_id, position) = (step.user.clone(), moved.after.read);
+            Some(MessageUnread { conversation_id, reader_id, from_seq: from, position }.into())
         }
         _ => None,
     }

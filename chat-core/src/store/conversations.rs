@@ -186,6 +186,12 @@ port! {
         /// [`Code::ConversationNotFound`](crate::error::Code::ConversationNotFound).
         async fn members(&self, conversation: &ConversationId, page: &Page<UserId>) -> Result<Paged<Member, UserId>>;
 
+        /// The first members of conversations, in the order of their ids, up to `limit` each: 1 to 100. None for a
+        /// conversation that is not there.
+        async fn first_members(
+            &self, conversations: &[ConversationId], limit: usize,
+        ) -> Result<Vec<Vec<Member>>>;
+
         /// The conversations of a user: pinned first, then newest activity first.
         async fn list(
             &self, user: &UserId, filter: &ConversationFilter, page: &Page<ConversationCursor>,

@@ -29,7 +29,7 @@ pub enum Step {
     /// Everything up to this message has been read, and so delivered. Writes `message.read`.
     Read(Seq),
     /// Everything from this message on is unread again, as far as it was read. `epoch` is the one the user saw: a
-    /// repeat finds a newer one and changes nothing. Writes no event.
+    /// repeat finds a newer one and changes nothing. Writes `message.unread`.
     Unread {
         /// The first unread message.
         from: Seq,

@@ -26,6 +26,8 @@ pub struct NewRoom {
     pub name: Option<String>,
     /// How many members it may have; `None` for no limit.
     pub max_members: Option<u32>,
+    /// Who is in it from the beginning: those with a role. The room and they come into being together.
+    pub members: Vec<RoomChange>,
 }
 
 /// Where a room stands in its life.
@@ -136,16 +138,17 @@ port! {
     /// Live rooms; kind of state: **derived** for a conversation's room, **volatile** for a room of its own. Seed 001's
     /// `RoomManager`. The room's side is authoritative; [`rooms_of`](RoomStore::rooms_of) is an index that may lag it.
     pub trait RoomStore {
-        /// Creates a room.
+        /// Creates a room, with its first members.
         ///
         /// # Atomicity
-        /// Of racing callers exactly one gets `true`.
+        /// Of racing callers exactly one gets `true`. Nobody sees the room without its first members.
         ///
         /// # Idempotency
-        /// `false` when the same room is there already.
+        /// `false` when a room of this kind, name and limit is there already; its members stay as they are.
         ///
         /// # Errors
-        /// [`Code::Conflict`](crate::error::Code::Conflict) when a different room has this id.
+        /// [`Code::Conflict`](crate::error::Code::Conflict) when a different room has this id;
+        /// [`Code::RoomFull`](crate::error::Code::RoomFull) for more first members than it may have.
         async fn create(&self, room: &NewRoom) -> Result<bool>;
 
         /// Rooms by id.

@@ -1,1 +1,5 @@
 //! Promises of the `cache` port.
+
+use crate::run::checks;
+
+checks! { "cache" needs [cache]: }

@@ -1,1 +1,5 @@
 //! Promises of the `presence` port.
+
+use crate::run::checks;
+
+checks! { "presence" needs [presence]: }

@@ -1,1 +1,5 @@
 //! Promises of the `rooms` port.
+
+use crate::run::checks;
+
+checks! { "rooms" needs [rooms]: }

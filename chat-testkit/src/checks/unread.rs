@@ -1,1 +1,5 @@
 //! Promises of the `unread` port.
+
+use crate::run::checks;
+
+checks! { "unread" needs [unread]: }

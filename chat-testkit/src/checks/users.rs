@@ -1,1 +1,5 @@
 //! Promises of the `users` port.
+
+use crate::run::checks;
+
+checks! { "users" needs [users]: }

@@ -43,8 +43,10 @@ const app = {
   closePanel() {
     app.panel = null;
     refresh();
-    document.querySelector("#composer-text")?.focus();
+    app.write();
   },
+  /** Puts the cursor where one writes. */
+  write: () => document.querySelector("#composer-text")?.focus(),
   toast(text) {
     const toast = h("p", { class: "toast", text });
     toasts.append(toast);
@@ -123,7 +125,7 @@ function settle(state) {
 
 function skip(event) {
   event.preventDefault();
-  document.querySelector("#composer-text")?.focus();
+  app.write();
 }
 
 // --- Where one is ---

@@ -111,7 +111,12 @@ impl From<&FileRecord> for FileUploaded {
 
 impl FileDeleted {
     /// The end of `file`.
-    pub fn new(file: &FileRecord, deleter_id: Option<UserId>, deleted_at: Timestamp, physical_delete: bool) -> Self {
+    pub fn new(
+        file: &FileRecord,
+        deleter_id: Option<UserId>,
+        deleted_at: Timestamp,
+        physical_delete: bool,
+    ) -> Self {
         Self {
             file_id: file.file_id.clone(),
             conversation_id: file.conversation_id.clone(),

@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::clock::Timestamp;
 use crate::domain::message::ThreadPlace;
 use crate::domain::{
-    Attachment, ClientKey, ConversationId, ConversationKind, Mentions, Message, MessageId, MessageKind, Seq, UserId,
+    Attachment, ClientKey, ConversationId, ConversationKind, Mentions, Message, MessageId, MessageKind,
+    ReadPosition, Seq, UserId,
 };
 
 /// The most message ids a receipt names; more are said as "all".
@@ -86,6 +87,21 @@ payloads! {
         pub modified_count: u64,
         /// When.
         pub read_at: Timestamp,
+        /// How far the reader has read from now on, with the epoch of that position.
+        #[serde(default)]
+        pub position: ReadPosition,
+    }
+
+    /// A user marked messages as unread again, for itself.
+    MessageUnread has {
+        /// Where.
+        pub conversation_id: ConversationId,
+        /// Who.
+        pub reader_id: UserId,
+        /// The first message that is unread again.
+        pub from_seq: Seq,
+        /// How far the reader has read from now on, with the epoch of that position.
+        pub position: ReadPosition,
     }
 
     /// A message's text was changed.

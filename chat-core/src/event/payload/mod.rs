@@ -1,7 +1,8 @@
 //! What each kind of event carries: one struct per kind, grouped by family.
 //!
-//! Fields are written in camelCase. A reader passes over fields it does not know; a field that may be missing has a
-//! default. Payloads hold explicit fields, never a whole stored record, so that a change to storage changes no event.
+//! Fields are written in camelCase. A reader passes over fields it does not know; a field that may be missing
+//! has a default. Payloads hold explicit fields, never a whole stored record, so that a change to storage
+//! changes no event.
 
 /// Declares payloads; several names before one body have the same fields.
 macro_rules! payloads {

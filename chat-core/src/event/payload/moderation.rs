@@ -1,4 +1,5 @@
-//! Moderation: what filters and moderators did, reports, and what users are told. The `chat.*` names are seed 004's.
+//! Moderation: what filters and moderators did, reports, and what users are told. The `chat.*` names are seed
+//! 004's.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,8 @@ payloads! {
 
     /// A moderator or a rule acted.
     ChatModerationAction has {
-        /// What was done: `ban`, `unban`, `mute`, `unmute`, `delete_message`, `warn`, `flag` or the host's own.
+        /// What was done: `ban`, `unban`, `mute`, `unmute`, `delete_message`, `warn`, `flag` or the host's
+        /// own.
         pub action: String,
         /// Where.
         pub room_id: RoomId,

@@ -1,5 +1,5 @@
-//! A host's own rooms, as seeds 003 and 004 know them. Every payload is an absolute state, so applying one twice is
-//! harmless.
+//! A host's own rooms, as seeds 003 and 004 know them. Every payload is an absolute state, so applying one
+//! twice is harmless.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ macro_rules! room_payloads {
                 pub room_id: RoomId,
                 /// The room's version: one more with every change to it.
                 pub version: u64,
-                /// The service that made the change, so that it can pass over its own; none for an unnamed host.
+                /// The service that made the change, so that it can pass over its own; none for an unnamed
+                /// host.
                 pub source: Option<String>,
                 /// Who did it; none for the host or a rule.
                 pub actor: Option<UserId>,

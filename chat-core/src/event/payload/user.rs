@@ -34,23 +34,28 @@ payloads! {
 }
 
 macro_rules! profile {
-    ($($name:ident)*) => {
-        $(
-            impl From<&UserProfile> for $name {
-                fn from(profile: &UserProfile) -> Self {
-                    let UserProfile { id, full_name, avatar, matricule, ministere, sexe, updated_at } = profile.clone();
-                    Self { user_id: id, full_name, avatar, matricule, ministere, sexe, updated_at }
+    ($($name:ident)*) => {$(
+        impl From<&UserProfile> for $name {
+            fn from(profile: &UserProfile) -> Self {
+                Self {
+                    user_id: profile.id.clone(),
+                    full_name: profile.full_name.clone(),
+                    avatar: profile.avatar.clone(),
+                    matricule: profile.matricule.clone(),
+                    ministere: profile.ministere.clone(),
+                    sexe: profile.sexe.clone(),
+                    updated_at: profile.updated_at,
                 }
             }
+        }
 
-            impl From<$name> for UserProfile {
-                fn from(event: $name) -> Self {
-                    let $name { user_id, full_name, avatar, matricule, ministere, sexe, updated_at } = event;
-                    Self { id: user_id, full_name, avatar, matricule, ministere, sexe, updated_at }
-                }
+        impl From<$name> for UserProfile {
+            fn from(event: $name) -> Self {
+                let $name { user_id, full_name, avatar, matricule, ministere, sexe, updated_at } = event;
+                Self { id: user_id, full_name, avatar, matricule, ministere, sexe, updated_at }
             }
-        )*
-    };
+        }
+    )*};
 }
 
 profile! { UserProfileCreated UserProfileUpdated }

@@ -1,33 +1,34 @@
-//! Entries as the Node services write them: the audit format of seed 000, the later dialects, and seed 002's profiles.
+//! Entries as the Node services write them: the audit format of seed 000, the later dialects, and seed 002's
+//! profiles.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::{Origin, Undecodable, flat};
+use super::{Entry, Origin, PAYLOAD, Undecodable, flat};
 use crate::clock::Timestamp;
 use crate::domain::id::Id;
-use crate::domain::{ConversationKind, Mentions, MessageId, MessageKind, RoomRole, Seq, UserId};
+use crate::domain::{ReadPosition, 
+    ConversationId, ConversationKind, Mentions, MessageId, MessageKind, RoomRole, Seq, UserId,
+};
 use crate::event::payload::*;
 use crate::event::{Envelope, Event, EventKind, Unknown};
 
-type Fields = Vec<(Cow<'static, str>, String)>;
-
 /// Reads an entry without an envelope; `object` is its `payload`, if it has one.
 pub(super) fn decode(
-    original: Fields,
+    entry: Entry,
     object: Map<String, Value>,
     origin: Origin<'_>,
 ) -> Result<Envelope, Undecodable> {
-    let entry = Entry::new(&original, object, origin);
-    let Some(name) = entry.name() else {
+    let foreign = Foreign::new(&entry, object, origin);
+    let Some(name) = foreign.name() else {
         return Err(Undecodable::new("neither an envelope nor a name"));
     };
-    let at = entry.time(&["timestamp", "ts", "publishedAt"]);
-    let event = match entry.kind(&name).map(|kind| entry.event(kind)).transpose()?.flatten() {
+    let at = foreign.time(&["timestamp", "ts", "publishedAt"]);
+    let event = match foreign.kind(&name).map(|kind| foreign.event(kind)).transpose()?.flatten() {
         Some(event) => event,
-        None => Event::Unknown(Unknown { original: original.clone(), ..entry.unknown(name) }),
+        None => Event::Unknown(Unknown { entry, ..foreign.unknown(name) }),
     };
     let sent = match &event {
         Event::MessageSent(sent) => Some(sent.message_id.clone()),
@@ -40,15 +41,16 @@ pub(super) fn decode(
 }
 
 /// The fields of one entry, all text.
-struct Entry<'a> {
+struct Foreign<'a> {
     fields: HashMap<String, String>,
     origin: Origin<'a>,
 }
 
-impl<'a> Entry<'a> {
-    fn new(original: &Fields, object: Map<String, Value>, origin: Origin<'a>) -> Self {
+impl<'a> Foreign<'a> {
+    fn new(entry: &Entry, object: Map<String, Value>, origin: Origin<'a>) -> Self {
+        let beside = entry.iter().filter(|(name, _)| name != PAYLOAD);
         let mut fields: HashMap<_, _> =
-            original.iter().map(|(name, value)| (name.clone().into_owned(), value.clone())).collect();
+            beside.map(|(name, value)| (name.to_string(), value.clone())).collect();
         fields.extend(object.into_iter().map(|(name, value)| (name, flat(value))));
         Self { fields, origin }
     }
@@ -72,12 +74,23 @@ impl<'a> Entry<'a> {
 
     fn maybe_id<K>(&self, names: &[&str]) -> Result<Option<Id<K>>, Undecodable> {
         self.any(names)
-            .map(|text| Id::new(text).map_err(|_| Undecodable::new(format!("{} is no id", names.join(" or ")))))
+            .map(|text| {
+                Id::new(text).map_err(|_| Undecodable::new(format!("{} is no id", names.join(" or "))))
+            })
             .transpose()
     }
 
     fn id<K>(&self, names: &[&str]) -> Result<Id<K>, Undecodable> {
         self.maybe_id(names)?.ok_or_else(|| Undecodable::new(format!("no {}", names.join(" or "))))
+    }
+
+    fn conversation(&self) -> Result<ConversationId, Undecodable> {
+        self.id(&["conversationId"])
+    }
+
+    /// Who changed a conversation, or an own setting of it.
+    fn changer(&self) -> Result<UserId, Undecodable> {
+        self.id(&["updatedBy", "userId"])
     }
 
     fn number(&self, names: &[&str]) -> u64 {
@@ -108,7 +121,7 @@ impl<'a> Entry<'a> {
                 Some("remove") => "message.reaction.removed",
                 _ => "message.reaction.added",
             },
-            _ if has(&["messageId", "content"]) => "message.sent",
+            _ if has(&["messageId"]) && self.fields.contains_key("content") => "message.sent",
             _ if has(&["isTyping", "conversationId"]) => "TYPING_STARTED",
             Some("DELIVERED") => "message.delivered",
             Some("READ") => "message.read",
@@ -123,7 +136,9 @@ impl<'a> Entry<'a> {
     fn kind(&self, name: &str) -> Option<EventKind> {
         let typing_ended = self.get("isTyping") == Some("false");
         Some(match name {
-            "NEW_MESSAGE" | "EXISTING_MESSAGE" | "SYSTEM_MESSAGE" | "message.created" => EventKind::MessageSent,
+            "NEW_MESSAGE" | "EXISTING_MESSAGE" | "SYSTEM_MESSAGE" | "message.created" => {
+                EventKind::MessageSent
+            }
             "MESSAGE_REPLIED" if self.get("conversationId").is_some() => EventKind::MessageSent,
             "MESSAGES_DELIVERED" => EventKind::MessageDelivered,
             "MESSAGES_READ" => EventKind::MessageRead,
@@ -137,11 +152,11 @@ impl<'a> Entry<'a> {
             "CONVERSATION_UPDATED" if self.json("changes").get("avatar").is_some() => {
                 EventKind::ConversationAvatarUpdated
             }
+            // MESSAGE_EDITED is message.edited, PARTICIPANT_ADDED is conversation.participant.added.
             other => {
-                // MESSAGE_EDITED is message.edited, PARTICIPANT_ADDED is conversation.participant.added.
                 let dotted = other.to_ascii_lowercase().replace(['_', ':'], ".");
-                return EventKind::from_wire(&dotted)
-                    .or_else(|| EventKind::from_wire(&format!("conversation.{dotted}")));
+                let prefix = if dotted.starts_with("participant.") { "conversation." } else { "" };
+                return EventKind::from_wire(&format!("{prefix}{dotted}"));
             }
         })
     }
@@ -151,7 +166,7 @@ impl<'a> Entry<'a> {
         Ok(Some(match kind {
             EventKind::MessageSent => self.message_sent()?.into(),
             EventKind::MessageDelivered => MessageDelivered {
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 user_id: self.reader()?,
                 up_to_seq: Seq(self.number(&["upToSeq"])),
                 message_ids: self.covered()?,
@@ -159,17 +174,18 @@ impl<'a> Entry<'a> {
             }
             .into(),
             EventKind::MessageRead => MessageRead {
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 reader_id: self.reader()?,
                 up_to_seq: Seq(self.number(&["upToSeq"])),
                 message_ids: self.covered()?,
                 modified_count: self.number(&["modifiedCount", "messageCount"]),
                 read_at: self.time(&["readAt"]),
+                position: ReadPosition::at(Seq(self.number(&["upToSeq"]))),
             }
             .into(),
             EventKind::MessageEdited => MessageEdited {
                 message_id: self.id(&["messageId"])?,
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 seq: Seq(self.number(&["seq"])),
                 editor_id: self.id(&["editorId", "userId"])?,
                 new_content: self.raw(&["newContent", "messageContent"]),
@@ -180,7 +196,7 @@ impl<'a> Entry<'a> {
             .into(),
             EventKind::MessageDeleted => MessageDeleted {
                 message_id: self.id(&["messageId"])?,
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 seq: Seq(self.number(&["seq"])),
                 deleter_id: self.maybe_id(&["deleterId"])?,
                 delete_type: match self.get("deleteType") {
@@ -190,12 +206,15 @@ impl<'a> Entry<'a> {
                 deleted_at: self.time(&["deletedAt"]),
             }
             .into(),
-            EventKind::MessageReactionAdded | EventKind::MessageReactionRemoved => return self.reaction(kind),
+            EventKind::MessageReactionAdded | EventKind::MessageReactionRemoved => {
+                return self.reaction(kind);
+            }
             EventKind::ConversationCreated => {
                 let participants = self.users("participants");
-                let count = self.number(&["participantCount"]).max(u64::try_from(participants.len()).unwrap_or(0));
+                let count =
+                    self.number(&["participantCount"]).max(u64::try_from(participants.len()).unwrap_or(0));
                 ConversationCreated {
-                    conversation_id: self.id(&["conversationId"])?,
+                    conversation_id: self.conversation()?,
                     kind: self.conversation_kind().unwrap_or(ConversationKind::Group),
                     created_by: self.id(&["createdBy"])?,
                     participants: participants.into_iter().take(MAX_NAMED_PARTICIPANTS).collect(),
@@ -205,7 +224,7 @@ impl<'a> Entry<'a> {
                 .into()
             }
             EventKind::ParticipantAdded => ParticipantAdded {
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 participant_id: self.id(&["participantId"])?,
                 participant_name: self.maybe_text(&["participantName"]),
                 added_by: self.id(&["addedBy"])?,
@@ -216,7 +235,7 @@ impl<'a> Entry<'a> {
             }
             .into(),
             EventKind::ParticipantRemoved => ParticipantRemoved {
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 participant_id: self.id(&["participantId"])?,
                 participant_name: self.maybe_text(&["participantName"]),
                 removed_by: self.id(&["removedBy"])?,
@@ -226,7 +245,7 @@ impl<'a> Entry<'a> {
             }
             .into(),
             EventKind::ParticipantLeft => ParticipantLeft {
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 participant_id: self.id(&["participantId"])?,
                 participant_name: self.maybe_text(&["participantName"]),
                 left_at: self.time(&["leftAt"]),
@@ -235,54 +254,54 @@ impl<'a> Entry<'a> {
             }
             .into(),
             EventKind::ConversationNameUpdated => ConversationNameUpdated {
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 name: self.text(&["name"]),
-                updated_by: self.id(&["updatedBy", "userId"])?,
+                updated_by: self.changer()?,
                 version: self.number(&["version"]),
             }
             .into(),
             EventKind::ConversationAvatarUpdated => ConversationAvatarUpdated {
-                conversation_id: self.id(&["conversationId"])?,
-                avatar: self
-                    .maybe_text(&["avatar"])
-                    .or_else(|| self.json("changes").get("avatar").and_then(Value::as_str).map(str::to_owned)),
-                updated_by: self.id(&["updatedBy", "userId"])?,
+                conversation_id: self.conversation()?,
+                avatar: self.maybe_text(&["avatar"]).or_else(|| {
+                    self.json("changes").get("avatar").and_then(Value::as_str).map(str::to_owned)
+                }),
+                updated_by: self.changer()?,
                 version: self.number(&["version"]),
             }
             .into(),
             EventKind::ConversationDeleted => ConversationDeleted {
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 deleted_by: self.maybe_id(&["deletedBy"])?,
                 deleted_at: self.time(&["deletedAt"]),
             }
             .into(),
             EventKind::ConversationArchived => {
-                let (conversation_id, user_id) = self.own_setting()?;
-                ConversationArchived { conversation_id, user_id }.into()
+                ConversationArchived { conversation_id: self.conversation()?, user_id: self.changer()? }
+                    .into()
             }
             EventKind::ConversationUnarchived => {
-                let (conversation_id, user_id) = self.own_setting()?;
-                ConversationUnarchived { conversation_id, user_id }.into()
+                ConversationUnarchived { conversation_id: self.conversation()?, user_id: self.changer()? }
+                    .into()
             }
-            EventKind::ConversationMuted => {
-                let (conversation_id, user_id) = self.own_setting()?;
-                ConversationMuted { conversation_id, user_id, until: self.get("until").and_then(time) }.into()
+            EventKind::ConversationMuted => ConversationMuted {
+                conversation_id: self.conversation()?,
+                user_id: self.changer()?,
+                until: self.get("until").and_then(time),
             }
+            .into(),
             EventKind::ConversationUnmuted => {
-                let (conversation_id, user_id) = self.own_setting()?;
-                ConversationUnmuted { conversation_id, user_id }.into()
+                ConversationUnmuted { conversation_id: self.conversation()?, user_id: self.changer()? }.into()
             }
             EventKind::ConversationPinned => {
-                let (conversation_id, user_id) = self.own_setting()?;
-                ConversationPinned { conversation_id, user_id }.into()
+                ConversationPinned { conversation_id: self.conversation()?, user_id: self.changer()? }.into()
             }
             EventKind::ConversationUnpinned => {
-                let (conversation_id, user_id) = self.own_setting()?;
-                ConversationUnpinned { conversation_id, user_id }.into()
+                ConversationUnpinned { conversation_id: self.conversation()?, user_id: self.changer()? }
+                    .into()
             }
             EventKind::FileUploaded => FileUploaded {
                 file_id: self.id(&["fileId"])?,
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 uploaded_by: self.id(&["uploadedBy", "userId"])?,
                 file_name: self.text(&["fileName", "originalName"]),
                 original_name: self.text(&["originalName", "fileName"]),
@@ -293,7 +312,7 @@ impl<'a> Entry<'a> {
             .into(),
             EventKind::FileDeleted => FileDeleted {
                 file_id: self.id(&["fileId"])?,
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 deleter_id: self.maybe_id(&["deleterId", "userId"])?,
                 original_name: self.text(&["originalName", "fileName"]),
                 mime_type: self.text(&["mimeType"]),
@@ -311,13 +330,13 @@ impl<'a> Entry<'a> {
             }
             .into(),
             EventKind::TypingStarted => TypingStarted {
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 user_id: self.id(&["userId", "senderId"])?,
                 thread: None,
             }
             .into(),
             EventKind::TypingStopped => TypingStopped {
-                conversation_id: self.id(&["conversationId"])?,
+                conversation_id: self.conversation()?,
                 user_id: self.id(&["userId", "senderId"])?,
                 thread: None,
             }
@@ -325,7 +344,8 @@ impl<'a> Entry<'a> {
             EventKind::UserProfileCreated => {
                 let UserProfileUpdated { user_id, full_name, avatar, matricule, ministere, sexe, updated_at } =
                     self.profile()?;
-                UserProfileCreated { user_id, full_name, avatar, matricule, ministere, sexe, updated_at }.into()
+                UserProfileCreated { user_id, full_name, avatar, matricule, ministere, sexe, updated_at }
+                    .into()
             }
             EventKind::UserProfileUpdated => self.profile()?.into(),
             EventKind::UserProfileDeleted => UserProfileDeleted {
@@ -334,7 +354,9 @@ impl<'a> Entry<'a> {
             }
             .into(),
             EventKind::ChatNotificationCreated => ChatNotificationCreated {
-                notification_id: self.maybe_text(&["notificationId"]).unwrap_or_else(|| self.origin.entry.to_owned()),
+                notification_id: self
+                    .maybe_text(&["notificationId"])
+                    .unwrap_or_else(|| self.origin.entry.to_owned()),
                 user_id: self.id(&["userId"])?,
                 kind: self.maybe_text(&["type"]).unwrap_or_else(|| "system".to_owned()),
                 priority: Priority::default(),
@@ -378,7 +400,7 @@ impl<'a> Entry<'a> {
         };
         Ok(MessageSent {
             message_id,
-            conversation_id: self.id(&["conversationId"])?,
+            conversation_id: self.conversation()?,
             conversation_kind,
             seq: Seq(self.number(&["seq"])),
             sender_id: self.maybe_id(&["senderId", "userId"])?,
@@ -421,7 +443,7 @@ impl<'a> Entry<'a> {
                 }
                 let mut fields = self.fields.clone();
                 fields.extend(data.into_iter().map(|(name, value)| (name, flat(value))));
-                Some(Entry { fields, origin: self.origin })
+                Some(Foreign { fields, origin: self.origin })
             }
             _ => None,
         };
@@ -445,8 +467,12 @@ impl<'a> Entry<'a> {
 
     /// An entry with a name and nothing we know to do with it.
     fn unknown(&self, name: Cow<'_, str>) -> Unknown {
-        let key = self.any(&["conversationId", "roomId", "userId", "fileId", "messageId"]).unwrap_or(&name).to_owned();
-        let data = self.fields.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
+        let key = self
+            .any(&["conversationId", "roomId", "userId", "fileId", "messageId"])
+            .unwrap_or(&name)
+            .to_owned();
+        let data =
+            self.fields.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
         Unknown::new(name.into_owned(), 0, key, Value::Object(data))
     }
 
@@ -477,7 +503,10 @@ impl<'a> Entry<'a> {
             Value::Array(ids) => ids
                 .iter()
                 .filter_map(Value::as_str)
-                .map(|id| MessageId::new(id).map_err(|_| Undecodable::new("messageIds holds something that is no id")))
+                .map(|id| {
+                    MessageId::new(id)
+                        .map_err(|_| Undecodable::new("messageIds holds something that is no id"))
+                })
                 .collect::<Result<_, _>>(),
             Value::String(all) if all == "ALL" => Ok(CoveredIds::All),
             _ => Ok(match self.maybe_id(&["messageId"])? {
@@ -491,7 +520,9 @@ impl<'a> Entry<'a> {
     fn users(&self, name: &str) -> Vec<UserId> {
         let Value::Array(users) = self.json(name) else { return Vec::new() };
         let id = |user: Value| match user {
-            Value::Object(mut members) => ["userId", "id", "_id"].iter().find_map(|name| members.remove(*name)),
+            Value::Object(mut members) => {
+                ["userId", "id", "_id"].iter().find_map(|name| members.remove(*name))
+            }
             plain => Some(plain),
         };
         users.into_iter().filter_map(id).filter_map(|id| UserId::new(flat(id)).ok()).collect()
@@ -499,10 +530,6 @@ impl<'a> Entry<'a> {
 
     fn total_participants(&self) -> u64 {
         self.number(&["totalParticipants"]).max(u64::try_from(self.users("participants").len()).unwrap_or(0))
-    }
-
-    fn own_setting(&self) -> Result<(crate::domain::ConversationId, UserId), Undecodable> {
-        Ok((self.id(&["conversationId"])?, self.id(&["userId", "updatedBy"])?))
     }
 
     fn conversation_kind(&self) -> Option<ConversationKind> {
@@ -516,7 +543,10 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A time in milliseconds or ISO 8601.
+/// A time in milliseconds, of at most 14 digits (the year 5138), or in ISO 8601.
 fn time(text: &str) -> Option<Timestamp> {
-    text.parse().map(Timestamp::from_millis).ok().or_else(|| text.parse().ok())
+    match text.parse() {
+        Ok(millis) if text.len() <= 14 => Some(Timestamp::from_millis(millis)),
+        _ => text.parse().ok(),
+    }
 }

@@ -19,8 +19,7 @@ export function composer({ id, label, send, edit, typing = () => {}, editLast = 
   changed();
 
   function changed() {
-    text.style.height = "auto";
-    text.style.height = `${Math.min(text.scrollHeight, 180)}px`;
+    if (!CSS.supports("field-sizing", "content")) text.rows = Math.min(7, text.value.split("\n").length);
     const remaining = MAX_CHARS - [...text.value].length;
     left.textContent = remaining < 500 ? String(remaining) : "";
     left.classList.toggle("over", remaining < 0);

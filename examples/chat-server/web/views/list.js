@@ -37,7 +37,7 @@ export function listView(app) {
         state.typing.get(conversation.conversationId), ...conversation.participants.slice(0, 2).map(({ userId }) => state.presence.get(userId)?.status),
       ],
       create: ({ conversationId }) => h("li", { data: { conversation: conversationId } },
-        h("a", { href: `#/c/${encodeURIComponent(conversationId)}`, tabindex: "-1" })),
+        h("a", { href: `#/c/${encodeURIComponent(conversationId)}`, tabindex: "-1", on: { click: () => conversationId === app.route.conversationId && app.write() } })),
       fill: (row, conversation) => fill(row.firstChild, state, conversation),
     });
     adjust();

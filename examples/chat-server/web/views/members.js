@@ -46,8 +46,9 @@ export function membersPanel(app, { conversationId }) {
       face({ ...state, presence }, userId),
       h("span", { class: "about" },
         h("span", { class: "title", text: me ? `${nameOf(state, userId)} (you)` : nameOf(state, userId) }),
-        h("span", { class: "preview", text: statusText(statusOf(state, userId)) })),
-      role !== "member" ? h("span", { class: `role ${role}`, text: role }) : "",
+        h("span", { class: "line" },
+          h("span", { class: "preview", text: statusText(statusOf(state, userId)) }),
+          role !== "member" && h("span", { class: `role ${role}`, text: role }))),
       manageable ? iconButton("more", `Manage ${nameOf(state, userId)}`, (event) => manage(event.currentTarget, conversation, userId, role), { "aria-haspopup": "menu", data: { focus: "more" } }) : "",
       !me && conversation.type !== "PRIVATE" ? iconButton("thread", `Message ${nameOf(state, userId)}`, () => app.go({ view: "draft", userId })) : "",
     );

@@ -42,10 +42,10 @@ export function messageList(app, list, actions) {
   };
   const offer = ({ target }) => {
     const { row, message } = find(target);
-    if (!row || !message || bar.parentElement === row || message.deleted || message.type === "SYSTEM") return;
+    if (!row || !message || row.contains(bar) || message.deleted || message.type === "SYSTEM") return;
     if (document.querySelector(":popover-open")) return;
     bar.replaceChildren(...buttons(message));
-    row.append(bar);
+    row.querySelector(".bubble")?.append(bar);
   };
   list.addEventListener("pointerover", offer);
   list.addEventListener("focusin", offer);
@@ -143,8 +143,11 @@ export function messageList(app, list, actions) {
         fill: (element, row) => {
           element.className = classes(state, row);
           if (row.kind === "message") element.dataset.seq = row.message.seq;
+          const offered = element.contains(bar);
+          const focused = bar.contains(document.activeElement) ? document.activeElement : null;
           element.firstChild.replaceChildren(...contents(state, row));
-          if (bar.parentElement === element && (row.message.deleted || !bar.contains(document.activeElement))) bar.remove();
+          if (offered && !row.message?.deleted) element.querySelector(".bubble")?.append(bar);
+          if (offered) focused?.focus({ preventScroll: true });
         },
       });
     },

@@ -1,0 +1,132 @@
+//! What follows from events: repeats what a crash between truth and derived state left undone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Chat;
+use crate::domain::{ConversationId, LastActivity, Mentions, RoomId, RoomRole, Seq, UserId};
+use crate::domain::{MessageKind, ReadPosition};
+use crate::error::{Code, Result};
+use crate::event::{DeleteType, Envelope, Event, MessageSent};
+use crate::store::rooms::RoomChange;
+use crate::store::unread::{Advance, AdvanceTo, Recorded};
+use crate::store::{EventConsumer, UnreadStoreExt};
+
+/// How many events the worker takes at once.
+const BATCH: usize = 256;
+/// After how many attempts an event is set aside.
+const MAX_ATTEMPTS: u32 = 5;
+
+impl Chat {
+    /// Takes the next events of the derive group and applies them; says how many.
+    ///
+    /// # Errors
+    /// Those of the consumer. An event that fails is tried again later and set aside after five attempts.
+    pub async fn derive_once(&self, consumer: &Arc<dyn EventConsumer>, wait: Duration, idle: Duration) -> Result<usize> {
+        let mut deliveries = consumer.reclaim(idle, BATCH).await?;
+        if deliveries.is_empty() {
+            deliveries = consumer.fetch(BATCH, wait).await?;
+        }
+        let mut done = Vec::with_capacity(deliveries.len());
+        for delivery in &deliveries {
+            let outcome = match &delivery.event {
+                Ok(envelope) => self.apply(envelope).await,
+                Err(_) => Err(Code::DataCorrupt.into()),
+            };
+            match outcome {
+                Ok(()) => done.push(delivery.receipt.clone()),
+                Err(error) if !error.is_transient() || delivery.attempt >= MAX_ATTEMPTS => {
+                    consumer.bury(delivery, &error).await?;
+                }
+                Err(error) => tracing::warn!(code = %error.code(), "an event could not be applied yet"),
+            }
+        }
+        consumer.ack(&done).await?;
+        Ok(done.len())
+    }
+
+    /// Applies an event to what is derived: unread counts, the room index, the order of lists. Harmless to repeat.
+    ///
+    /// # Errors
+    /// Those of the derived stores.
+    pub async fn apply(&self, envelope: &Envelope) -> Result<()> {
+        let ports = &self.inner.ports;
+        match &envelope.event {
+            Event::MessageSent(sent) => {
+                ports.unread.record(&recorded(sent)).await?;
+                ports.conversations.touch_many(&[activity(sent)]).await
+            }
+            Event::MessageDeleted(gone) if gone.delete_type == DeleteType::ForEveryone => {
+                ports.unread.uncount_many(&gone.conversation_id, &[gone.seq]).await
+            }
+            Event::MessageRead(read) => self.moved(&read.conversation_id, &read.reader_id, read.position).await,
+            Event::MessageUnread(unread) => {
+                self.moved(&unread.conversation_id, &unread.reader_id, unread.position).await
+            }
+            Event::ParticipantAdded(added) => {
+                let user = &added.participant_id;
+                self.index_change(&added.conversation_id, user, Some(added.role), added.version).await
+            }
+            Event::ParticipantRoleChanged(changed) => {
+                let user = &changed.participant_id;
+                self.index_change(&changed.conversation_id, user, Some(changed.role), changed.version).await
+            }
+            Event::ParticipantRemoved(gone) => {
+                self.index_change(&gone.conversation_id, &gone.participant_id, None, gone.version).await
+            }
+            Event::ParticipantLeft(gone) => {
+                self.index_change(&gone.conversation_id, &gone.participant_id, None, gone.version).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn moved(&self, conversation: &ConversationId, user: &UserId, position: ReadPosition) -> Result<()> {
+        let to = AdvanceTo::Position(position);
+        let advance = Advance { user: user.clone(), conversation: conversation.clone(), to };
+        self.inner.ports.unread.advance_many(&[advance]).await.map(drop)
+    }
+
+    /// Brings one change of membership into the room index. A room the index does not know is asked of the truth.
+    pub(super) async fn index_change(
+        &self,
+        conversation: &ConversationId,
+        user: &UserId,
+        role: Option<RoomRole>,
+        version: u64,
+    ) -> Result<()> {
+        let change = RoomChange { user: user.clone(), role, version };
+        match self.inner.ports.rooms.change_members(&RoomId::from(conversation), &[change]).await {
+            Err(error) if error.code() == Code::RoomNotFound => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+}
+
+/// A message as far as counting goes.
+pub(super) fn recorded(sent: &MessageSent) -> Recorded {
+    Recorded {
+        conversation: sent.conversation_id.clone(),
+        seq: sent.seq,
+        sender: sent.sender_id.clone(),
+        countable: sent.kind != MessageKind::System && !sent.silent,
+        mentions: sent.mentions.clone(),
+    }
+}
+
+/// A message as far as lists go.
+pub(super) fn activity(sent: &MessageSent) -> (ConversationId, LastActivity) {
+    let activity = LastActivity { at: sent.timestamp, seq: sent.seq, message_id: Some(sent.message_id.clone()) };
+    (sent.conversation_id.clone(), activity)
+}
+
+/// A conversation nothing was said in yet, made known to the unread store.
+pub(super) fn silence(conversation: &ConversationId) -> Recorded {
+    Recorded {
+        conversation: conversation.clone(),
+        seq: Seq::ZERO,
+        sender: None,
+        countable: true,
+        mentions: Mentions::default(),
+    }
+}

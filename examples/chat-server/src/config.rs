@@ -1,0 +1,212 @@
+//! What the server was told: arguments first, then the environment, and every problem at once.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use chat_core::config::{Env, Secret};
+use chat_core::error::{Code, Error, Result};
+use chat_core::service::ChatSettings;
+
+use crate::auth::{Auth, Realm};
+
+/// Where the server listens unless told otherwise.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
+
+/// What `--help` says.
+pub const HELP: &str = "\
+The chat reference server: Socket.IO and a web page. Starts with nothing installed.
+
+    chat-server [--option value | --option=value]...
+
+    --listen ADDRESS        where to listen (127.0.0.1:3000; port 0 takes a free one)
+    --jwt-secret SECRET     the secret tokens are signed with (HS256)
+    --jwt-public-key KEY    the RSA public key tokens are checked with (RS256): PEM, or a file that holds it
+    --jwt-issuer NAME       what `iss` must be (chat)
+    --jwt-audience NAME     what `aud` must name (chat)
+    --dev                   anybody signs in by name; loopback addresses only. Without a key this is on
+    --redis URL, --mongo URL, --kafka BROKERS
+                            not built into this version yet
+    --help, --version
+
+Each option is also an environment variable: --jwt-secret is CHAT_JWT_SECRET. An argument wins.
+The rules of the chat come from the environment alone: CHAT_MAX_MEMBERS, CHAT_DELETE_WINDOW_SECONDS,
+CHAT_TYPING_TIMEOUT_SECONDS, CHAT_TYPING_DEBOUNCE_SECONDS, CHAT_PRESENCE_LEASE_SECONDS,
+CHAT_IDLE_AFTER_SECONDS, CHAT_ANNOUNCE_MAX. RUST_LOG sets what is logged.";
+
+/// What the server was told.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How tokens are checked.
+    pub auth: Auth,
+    /// Whether anybody signs in by name.
+    pub dev: bool,
+    /// Whether the secret was made up, because none was given.
+    pub made_up_secret: bool,
+    /// The rules of the chat.
+    pub settings: ChatSettings,
+}
+
+impl Config {
+    /// Reads arguments (without the program's name) and variables.
+    ///
+    /// # Errors
+    /// [`Code::ConfigInvalid`] with every problem.
+    pub fn read(
+        arguments: impl IntoIterator<Item = String>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self> {
+        // Variables of the project's own tests are nobody's mistake.
+        let variables = variables.into_iter().filter(|(name, _)| !name.starts_with("CHAT_TEST_"));
+        let (arguments, stray) = pairs(arguments);
+        let mut env = Env::from_pairs("CHAT", variables.chain(arguments));
+        let listen = env.get("LISTEN", DEFAULT_LISTEN);
+        let settings = ChatSettings::read(&mut env);
+        refuse_backends(&mut env);
+        let (auth, dev, made_up_secret) = sign_in(&mut env);
+        if dev && !listen.ip().is_loopback() {
+            let what = "anybody may sign in as anybody under --dev, so only a loopback address will do; give a key";
+            env.problem("LISTEN", what);
+        }
+        finish(env, stray)?;
+        // Without a problem there is a key.
+        let auth = auth.ok_or_else(|| Error::invalid(Code::ConfigInvalid, "no key to check tokens with"))?;
+        Ok(Self { listen, auth, dev, made_up_secret, settings })
+    }
+}
+
+/// Arguments as variables, and what is no argument.
+fn pairs(arguments: impl IntoIterator<Item = String>) -> (Vec<(String, String)>, Vec<String>) {
+    let (mut pairs, mut stray) = (Vec::new(), Vec::new());
+    let mut arguments = arguments.into_iter().peekable();
+    while let Some(argument) = arguments.next() {
+        let Some(option) = argument.strip_prefix("--").filter(|option| !option.is_empty()) else {
+            stray.push(argument);
+            continue;
+        };
+        let (name, value) = match option.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            // A switch stands alone; what takes a value is followed by one.
+            None => (option, arguments.next_if(is_value).unwrap_or_else(|| "true".to_owned())),
+        };
+        pairs.push((format!("CHAT_{}", name.replace('-', "_").to_uppercase()), value));
+    }
+    (pairs, stray)
+}
+
+/// Whether an argument is the value of the option before it. A key in PEM begins with dashes too.
+fn is_value(argument: &String) -> bool {
+    !argument.starts_with("--") || argument.starts_with("-----BEGIN")
+}
+
+fn refuse_backends(env: &mut Env) {
+    for name in ["REDIS", "MONGO", "KAFKA"] {
+        if env.secret(name).is_some() {
+            env.problem(name, "not built into this version yet: it runs in memory only");
+        }
+    }
+}
+
+/// How tokens are checked, whether anybody signs in by name, and whether the secret was made up.
+fn sign_in(env: &mut Env) -> (Option<Auth>, bool, bool) {
+    let realm = Realm::default();
+    let realm = Realm { issuer: env.get("JWT_ISSUER", realm.issuer), audience: env.get("JWT_AUDIENCE", realm.audience) };
+    let (secret, public, asked) = (env.secret("JWT_SECRET"), env.optional::<String>("JWT_PUBLIC_KEY"), env.flag("DEV"));
+    match (secret, public) {
+        (Some(_), Some(_)) => {
+            env.problem("JWT_PUBLIC_KEY", "there is a secret too; give one of them");
+            (None, asked, false)
+        }
+        (Some(secret), None) => (Some(Auth::hs256(&secret, realm)), asked, false),
+        (None, Some(key)) => {
+            if asked {
+                env.problem("DEV", "signing in by name needs a secret; a public key only checks tokens");
+            }
+            (public_key(env, &key, realm), asked, false)
+        }
+        (None, None) => (Some(Auth::hs256(&made_up(), realm)), true, true),
+    }
+}
+
+fn public_key(env: &mut Env, key: &str, realm: Realm) -> Option<Auth> {
+    let pem = if key.contains("-----BEGIN") { Ok(key.to_owned()) } else { std::fs::read_to_string(key) };
+    match pem.map(|pem| Auth::rs256(&pem, realm)) {
+        Ok(Ok(auth)) => return Some(auth),
+        Ok(Err(_)) => env.problem("JWT_PUBLIC_KEY", "not an RSA public key in PEM"),
+        Err(error) => env.problem("JWT_PUBLIC_KEY", &format!("neither PEM nor a file that can be read ({})", error.kind())),
+    }
+    None
+}
+
+fn made_up() -> Secret {
+    Secret::new(rand::random::<[u64; 4]>().map(|part| format!("{part:016x}")).concat())
+}
+
+/// # Errors
+/// [`Code::ConfigInvalid`] with every problem of `env` and every stray argument.
+fn finish(env: Env, stray: Vec<String>) -> Result<()> {
+    let found = env.finish().err();
+    let known = found.as_ref().and_then(|error| error.detail("reason")).map(ToOwned::to_owned);
+    // A stray argument may be a secret in the wrong place: it is not repeated.
+    let stray = (!stray.is_empty()).then(|| format!("{} argument(s) that are neither --options nor their values", stray.len()));
+    let problems: Vec<String> = known.into_iter().chain(stray).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Error::invalid(Code::ConfigInvalid, problems.join("; "))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Config> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::read(arguments.iter().map(|argument| (*argument).to_owned()), variables)
+    }
+
+    fn problems(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+        read(arguments, variables).unwrap_err().detail("reason").unwrap().to_owned()
+    }
+
+    #[test]
+    fn nothing_at_all_is_dev_on_loopback_with_a_secret_of_its_own() {
+        let config = read(&[], &[]).unwrap();
+        assert_eq!(config.listen, DEFAULT_LISTEN);
+        assert!(config.dev && config.made_up_secret && config.auth.signs());
+    }
+
+    #[test]
+    fn a_key_ends_dev_and_an_argument_wins() {
+        let config = read(&["--listen", "127.0.0.1:0", "--jwt-secret=s"], &[("CHAT_LISTEN", "127.0.0.1:1")]).unwrap();
+        assert_eq!(config.listen.port(), 0);
+        assert!(!config.dev && !config.made_up_secret);
+        assert!(read(&["--dev", "--jwt-secret", "s"], &[]).unwrap().dev);
+        assert!(read(&[], &[("CHAT_DEV", "1"), ("CHAT_JWT_SECRET", "s")]).unwrap().dev);
+    }
+
+    #[test]
+    fn dev_refuses_what_others_can_reach() {
+        for listen in ["0.0.0.0:3000", "192.0.2.1:80", "[::]:3000"] {
+            assert!(problems(&["--listen", listen], &[]).contains("loopback"), "{listen}");
+            assert!(read(&["--listen", listen, "--jwt-secret", "s"], &[]).is_ok(), "{listen}");
+        }
+        assert!(read(&["--listen", "[::1]:0"], &[]).is_ok());
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_and_no_secret_is() {
+        let told = problems(
+            &["--listen", "here", "--lissten=x", "hunter2", "--redis", "redis://:hunter2@h", "--max-members", "many"],
+            &[("CHAT_JWT_SECRET", "hunter2"), ("CHAT_JWT_PUBLIC_KEY", "/nowhere"), ("CHAT_TEST_REQUIRE", "node")],
+        );
+        for part in ["CHAT_LISTEN", "did you mean CHAT_LISTEN", "CHAT_REDIS: not built", "CHAT_MAX_MEMBERS", "one of them"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(told.contains("1 argument(s)") && !told.contains("hunter2") && !told.contains("CHAT_TEST"), "{told}");
+    }
+
+    #[test]
+    fn a_public_key_is_checked() {
+        assert!(problems(&["--jwt-public-key", "/nowhere"], &[]).contains("neither PEM nor a file"));
+        assert!(problems(&["--jwt-public-key", "-----BEGIN PUBLIC KEY-----"], &[]).contains("not an RSA public key"));
+        assert!(problems(&["--jwt-public-key", "/nowhere", "--dev"], &[]).contains("needs a secret"));
+    }
+}
