@@ -1,4 +1,4 @@
-//! chat-core (docs to come)
+#![doc = include_str!("../README.md")]
 
 // Doctests, examples and unit tests name the crate as its users do.
 extern crate self as chat_core;
@@ -12,3 +12,11 @@ pub mod memory;
 pub mod moderation;
 pub mod service;
 pub mod store;
+
+pub use error::{Error, Result};
+pub use service::Chat;
+
+/// The repository's front page, so that its code is tested too.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;

@@ -34,6 +34,7 @@ mod offer;
 mod ports;
 mod run;
 pub mod sample;
+pub mod walk;
 
 pub use offer::{Absent, Consumers, HISTORIES, Offer};
 pub use run::{Check, Namespace, Verdict, prove, run};

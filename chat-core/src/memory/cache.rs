@@ -345,7 +345,6 @@ impl Fences {
 }
 
 /// A map whose entries end: what is over is not found, and goes as others come.
-#[derive(Debug)]
 pub(super) struct Expiring<K, V> {
     entries: HashMap<K, (V, Timestamp)>,
     ends: BTreeSet<(Timestamp, K)>,
@@ -411,7 +410,7 @@ mod tests {
     async fn values_stay_within_the_capacity_and_the_list_follows() {
         let cache = MemoryCache::default().with_capacity(100_000);
         let scope = CacheScope::new("s").unwrap();
-        for i in 0..5_000 {
+        for i in 0..2_000 {
             cache.put(&scope, &format!("{i:05}"), vec![0; 500], MINUTE).await.unwrap();
             assert!(held(&cache) <= 110_000, "{}", held(&cache));
         }
@@ -420,7 +419,7 @@ mod tests {
         assert!((100..200).contains(&listed.len()), "{}", listed.len());
         assert!(listed.iter().all(|key| cache.values.contains_key(key)));
         assert_eq!(listed.len(), cache.values.iter().count());
-        assert!(cache.get(&scope, "04999").await.unwrap().is_some(), "the newest stays");
+        assert!(cache.get(&scope, "01999").await.unwrap().is_some(), "the newest stays");
     }
 
     #[tokio::test]

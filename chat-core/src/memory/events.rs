@@ -211,8 +211,7 @@ impl MemoryEvents {
         within(wait, search).await
     }
 
-    fn read(&self, cursor: &TailCursor, max: usize) -> Option<TailRead> {
-        let state = self.state.lock();
+    fn read(&self, state: &State, cursor: &TailCursor, max: usize) -> Option<TailRead> {
         let empty = TopicLog::default();
         let log = state.topics.get(&cursor.topic).unwrap_or(&empty);
         let start = match &cursor.after {
@@ -281,7 +280,8 @@ impl EventTail for MemoryEvents {
     async fn read_since(&self, cursors: &[TailCursor], max: usize, wait: Duration) -> Result<Vec<TailRead>> {
         let found = self
             .wait_for(wait, || {
-                let reads: Vec<_> = cursors.iter().filter_map(|cursor| self.read(cursor, max)).collect();
+                let state = self.state.lock();
+                let reads: Vec<_> = cursors.iter().filter_map(|cursor| self.read(&state, cursor, max)).collect();
                 Ok((!reads.is_empty()).then_some(reads))
             })
             .await?;

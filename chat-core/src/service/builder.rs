@@ -8,7 +8,7 @@ use super::typing::Typists;
 use super::{Chat, ChatSettings, Inner, Ports};
 use crate::clock::{Clock, SystemClock};
 use crate::event::Topic;
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryRooms};
 use crate::moderation::{AccessGuard, PolicyTable};
 use crate::store::{
     Cache, ConversationStore, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore, Outbox, PositionStore,
@@ -124,6 +124,9 @@ impl ChatBuilder {
             let own_log = self.publisher.is_none();
             own_log.then(|| Arc::new(memory.events.consumer("derive", "chat", Topic::ALL, true)) as _)
         });
+        if let (Some(presence), None) = (&self.presence, &self.rooms) {
+            self.rooms = Some(Arc::new(MemoryRooms::new(Arc::clone(&clock), Arc::clone(presence))));
+        }
         let (settings, policy) = (self.settings.clone(), std::mem::take(&mut self.policy));
         let ports = self.ports(memory, derive);
         let guard = AccessGuard::new(Arc::clone(&ports.rooms), Arc::clone(&ports.conversations), policy);

@@ -1,6 +1,6 @@
 //! The use cases: what a chat does, over ports only.
 //!
-//! Every method takes the [`Actor`] first, asks the one [`AccessGuard`], changes truth, advances what is derived from
+//! Every method takes the [`Actor`](crate::domain::Actor) first, asks the one [`AccessGuard`], changes truth, advances what is derived from
 //! it at once (best effort; the derive worker repeats it from the event), and answers. Events go from truth through the
 //! outbox; [`Chat::start`] runs the relay that publishes them.
 

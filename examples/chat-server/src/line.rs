@@ -18,9 +18,6 @@ use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// For how long the peer's system may leave bytes unacknowledged; it also ends a peer that reads nothing any more.
-const USER_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// A handle on one accepted connection.
 #[derive(Debug, Clone, Default)]
 pub struct Line(Arc<State>);
@@ -63,12 +60,16 @@ impl Line {
 ///
 /// Serve a router with `into_make_service_with_connect_info::<Line>()`, so that the gateway finds the line of a socket.
 #[derive(Debug)]
-pub struct Lines(TcpListener);
+pub struct Lines {
+    listener: TcpListener,
+    user_timeout: Duration,
+}
 
 impl Lines {
-    /// Accepts from this listener.
-    pub fn new(listener: TcpListener) -> Self {
-        Self(listener)
+    /// Accepts from this listener. A peer whose system leaves bytes unacknowledged for `user_timeout` is given up, also
+    /// one that lives but reads nothing any more.
+    pub fn new(listener: TcpListener, user_timeout: Duration) -> Self {
+        Self { listener, user_timeout }
     }
 }
 
@@ -77,33 +78,33 @@ impl Listener for Lines {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Wire, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        tune(&stream);
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        tune(&stream, self.user_timeout);
         (Wire { stream, line: Line::default() }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
 /// Small packets leave at once, and a peer that is gone or reads nothing is given up.
-fn tune(stream: &TcpStream) {
+fn tune(stream: &TcpStream, user_timeout: Duration) {
     let socket = socket2::SockRef::from(stream);
-    if let Err(error) = socket.set_tcp_nodelay(true).and_then(|()| set_user_timeout(&socket)) {
+    if let Err(error) = socket.set_tcp_nodelay(true).and_then(|()| set_user_timeout(&socket, user_timeout)) {
         tracing::debug!(%error, "a connection could not be tuned");
     }
 }
 
 #[cfg(target_os = "linux")]
-fn set_user_timeout(socket: &socket2::Socket) -> io::Result<()> {
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+fn set_user_timeout(socket: &socket2::Socket, user_timeout: Duration) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(user_timeout))
 }
 
 /// Elsewhere keep-alive finds peers that are gone.
 #[cfg(not(target_os = "linux"))]
-fn set_user_timeout(socket: &socket2::Socket) -> io::Result<()> {
-    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(USER_TIMEOUT))
+fn set_user_timeout(socket: &socket2::Socket, user_timeout: Duration) -> io::Result<()> {
+    socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(user_timeout))
 }
 
 impl Connected<IncomingStream<'_, Lines>> for Line {

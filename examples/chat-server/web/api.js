@@ -125,14 +125,25 @@ export class Chat {
   }
 
   async #list() {
-    let cursor;
-    let first = true;
+    const conversations = [];
+    let page;
     do {
-      const page = await this.#ask("getConversations", { cursor, limit: PAGE });
-      this.#store.dispatch({ type: "conversations", conversations: page.conversations, totalUnread: page.totalUnreadMessages, first });
-      cursor = page.hasMore ? page.nextCursor : undefined;
-      first = false;
-    } while (cursor);
+      page = await this.#ask("getConversations", { cursor: page?.nextCursor, limit: PAGE });
+      conversations.push(...page.conversations);
+    } while (page.hasMore);
+    this.#store.dispatch({ type: "conversations", conversations, totalUnread: page.totalUnreadMessages });
+    const there = new Set(conversations.map(({ conversationId }) => conversationId));
+    for (const conversationId of this.#store.get().conversations.keys()) if (!there.has(conversationId)) await this.#verify(conversationId);
+  }
+
+  /** A conversation the list does not name: left elsewhere, or made a moment ago. */
+  async #verify(conversationId) {
+    try {
+      await this.load(conversationId);
+    } catch (error) {
+      if (error.code !== "chat.forbidden") throw error;
+      this.#store.dispatch({ type: "gone", conversationId });
+    }
   }
 
   async #catchUp(positions) {
@@ -141,7 +152,8 @@ export class Chat {
       const asked = [...rest].slice(0, POSITIONS_PER_CALL);
       const { messages, discontinuity = [], forbidden = [], hasMore } = await this.#ask("catchUp", { positions: Object.fromEntries(asked) });
       this.#store.dispatch({ type: "caught-up", messages });
-      for (const conversationId of discontinuity) this.#store.dispatch({ type: "forget", conversationId });
+      this.#meet(messages);
+      for (const conversationId of discontinuity) if (this.#store.get().rooms.has(conversationId)) await this.#newest(conversationId);
       for (const conversationId of forbidden) this.#store.dispatch({ type: "gone", conversationId });
       for (const { conversationId, seq } of messages) rest.set(conversationId, seq);
       const done = hasMore ? [...discontinuity, ...forbidden] : asked.map(([conversationId]) => conversationId);
@@ -163,6 +175,7 @@ export class Chat {
     if (name === "conversation:created" || (name === "newMessage" && !known)) return this.load(data.conversationId).catch(() => {});
     if (name === "participant:added") this.#want(data.participantIds);
     if (name !== "newMessage") return;
+    this.#meet([data]);
     if (data.seq > known.headSeq + 1) this.#fill(data.conversationId, known.headSeq);
     if (data.senderId !== this.#store.get().me?.userId) this.#receive(data.conversationId, data.seq);
   }
@@ -201,6 +214,7 @@ export class Chat {
       const known = this.#store.get().rooms.get(conversationId)?.messages.at(-1)?.seq ?? 0;
       const fresh = (page.messages[0]?.seq ?? 0) > known + 1; // no hole between what was there and what came
       this.#store.dispatch({ type: "page", conversationId, messages: page.messages, fresh, ...edge(fresh || !known, page) });
+      this.#meet(page.messages);
     });
   }
 
@@ -211,6 +225,7 @@ export class Chat {
       if (!room?.hasOlder) return;
       const page = await this.#ask("messages:fullload", { conversationId, cursor: room.cursor, limit: PAGE });
       this.#store.dispatch({ type: "page", conversationId, messages: page.messages, ...edge(true, page) });
+      this.#meet(page.messages);
     });
   }
 
@@ -373,10 +388,15 @@ export class Chat {
 
   // --- Names and health ---
 
+  /** Whoever is named in messages may have left long ago. */
+  #meet(messages) {
+    this.#want(messages.flatMap(({ senderId, metadata }) => [senderId, metadata?.actorId, metadata?.userId]));
+  }
+
   /** Names are fetched together, a moment later. */
   #want(userIds) {
     const { names } = this.#store.get();
-    const unknown = userIds.filter((userId) => !names.has(userId));
+    const unknown = userIds.filter((userId) => userId && !names.has(userId));
     if (!unknown.length) return;
     if (!this.#wanted.size) setTimeout(() => this.#fetchNames(), 50);
     for (const userId of unknown) this.#wanted.add(userId);

@@ -55,9 +55,8 @@ const actions = {
   }),
   names: (state, { users }) => ({ ...state, names: named(state.names, users) }),
 
-  /** The first page replaces the list, so that conversations left elsewhere disappear. */
-  conversations(state, { conversations, totalUnread, first }) {
-    let next = first ? { ...state, conversations: new Map(), listed: true } : state;
+  conversations(state, { conversations, totalUnread }) {
+    let next = { ...state, listed: true };
     for (const conversation of conversations) next = withConversation(next, conversation, state.conversations.get(conversation.conversationId));
     if (totalUnread !== undefined) next = { ...next, totalUnread };
     return next;
@@ -84,10 +83,6 @@ const actions = {
       const merged = room ? withRoom(next, message.conversationId, { ...room, messages: merge(room.messages, [message]) }) : next;
       return without(withHead(merged, message), message.temporaryId);
     }, state);
-  },
-  forget(state, { conversationId }) {
-    const rooms = new Map(state.rooms);
-    return rooms.delete(conversationId) ? { ...state, rooms } : state;
   },
 
   queued: (state, { item }) => ({ ...state, outbox: [...state.outbox, item] }),
@@ -251,6 +246,26 @@ export const nameOf = (state, userId) => state.names.get(userId) || userId || "S
 /** The other person of a direct conversation. */
 export const otherOf = (state, conversation) =>
   conversation.type === "PRIVATE" ? conversation.participants.find(({ userId }) => userId !== state.me?.userId) : undefined;
+
+/** What a message of the system says. */
+export function announcement(state, { content, metadata = {} }) {
+  const [actor, user] = [metadata.actorId, metadata.userId].map((userId) => nameOf(state, userId));
+  const about = metadata.userId ? user : `${metadata.count ?? "some"} people`;
+  switch (metadata.subType) {
+    case "GROUP_CREATED":
+      return `${actor} created the group`;
+    case "BROADCAST_CREATED":
+      return `${actor} created the list`;
+    case "PARTICIPANT_ADDED":
+      return `${actor} added ${about}`;
+    case "PARTICIPANT_REMOVED":
+      return `${actor} removed ${about}`;
+    case "PARTICIPANT_LEFT":
+      return `${actor} left`;
+    default:
+      return content;
+  }
+}
 
 /** What to call a conversation. */
 export function titleOf(state, conversation) {

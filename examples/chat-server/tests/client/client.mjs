@@ -293,6 +293,7 @@ export class Bare {
       const size = short === 126 ? b.readUInt16BE(2) : short === 127 ? Number(b.readBigUInt64BE(2)) : short;
       if (b.length < head + size) return;
       const body = b.subarray(head, head + size);
+      if ((b[0] & 15) === 8) return void this.socket.end(); // the other end says goodbye
       if ((b[0] & 15) === 1) {
         const text = body.toString();
         if (text === "2") this.text("3");

@@ -234,7 +234,7 @@ const conversation = (more = {}) => ({
 });
 const event = (name, data, now = 0) => ({ type: "event", name, data, now });
 const after = (...actions) => actions.reduce(reduce, reduce(EMPTY, { type: "signed-in", me }));
-const loaded = (more, ...actions) => after({ type: "conversations", conversations: [conversation(more)], totalUnread: more?.unreadCount ?? 0, first: true }, { type: "page", conversationId: "c", messages: [], cursor: null, hasOlder: false }, ...actions);
+const loaded = (more, ...actions) => after({ type: "conversations", conversations: [conversation(more)], totalUnread: more?.unreadCount ?? 0 }, { type: "page", conversationId: "c", messages: [], cursor: null, hasOlder: false }, ...actions);
 const texts = (state) => state.rooms.get("c").messages.map(({ content }) => content);
 
 describe("state", () => {
@@ -280,7 +280,7 @@ describe("state", () => {
   });
 
   test("a message that overtakes the list is not lost from the count", () => {
-    const state = loaded({}, event("newMessage", message(1)), { type: "conversations", conversations: [conversation()], first: true });
+    const state = loaded({}, event("newMessage", message(1)), { type: "conversations", conversations: [conversation()] });
     assert.deepEqual([state.conversations.get("c").unreadCount, state.conversations.get("c").headSeq], [1, 1]);
   });
 
@@ -385,7 +385,7 @@ describe("state", () => {
 
   test("the list shows pinned ones first, then the newest, and archived ones apart", () => {
     const at = (hour) => ({ lastMessage: message(1, { timestamp: `2025-01-31T${hour}:00:00.000Z` }) });
-    const state = after({ type: "conversations", first: true, totalUnread: 0, conversations: [
+    const state = after({ type: "conversations", totalUnread: 0, conversations: [
       conversation({ conversationId: "old", ...at("08") }), conversation({ conversationId: "new", ...at("10") }),
       conversation({ conversationId: "pin", pinned: true, ...at("07") }), conversation({ conversationId: "put away", archived: true, ...at("11") }),
     ] });
@@ -400,7 +400,7 @@ describe("state", () => {
 
   test("ids that are names of object properties are only ids", () => {
     const strange = conversation({ conversationId: "__proto__" });
-    const state = after({ type: "conversations", conversations: [strange], first: true }, event("userTyping", { conversationId: "__proto__", userId: "constructor" }, 0));
+    const state = after({ type: "conversations", conversations: [strange] }, event("userTyping", { conversationId: "__proto__", userId: "constructor" }, 0));
     assert.equal(state.conversations.get("__proto__").name, "Team");
     assert.deepEqual([...state.typing.get("__proto__").keys()], ["constructor"]);
   });

@@ -2,7 +2,7 @@
 
 import { h, icon, iconButton, keyed, roving } from "../dom.js";
 import { badge, idFromName, people, short } from "../format.js";
-import { listed, nameOf, titleOf } from "../store.js";
+import { announcement, listed, nameOf, titleOf } from "../store.js";
 import { conversationFace, face, field, openDialog, openMenu, statusText } from "./parts.js";
 
 export function listView(app) {
@@ -96,10 +96,11 @@ function preview(state, { conversationId, type, lastMessage }) {
   const typists = [...(state.typing.get(conversationId)?.keys() ?? [])];
   if (typists.length) return h("em", { text: `${people(typists.map((userId) => nameOf(state, userId)))} typing…` });
   if (!lastMessage) return "No messages yet";
+  if (lastMessage.type === "SYSTEM") return announcement(state, lastMessage);
   if (lastMessage.deleted) return "Message deleted";
   const text = lastMessage.content || (lastMessage.attachments?.length ? "File" : "");
   if (lastMessage.senderId === state.me.userId) return `You: ${text}`;
-  return type === "PRIVATE" || lastMessage.type === "SYSTEM" ? text : `${nameOf(state, lastMessage.senderId)}: ${text}`;
+  return type === "PRIVATE" ? text : `${nameOf(state, lastMessage.senderId)}: ${text}`;
 }
 
 function bannerText({ state, detail }) {

@@ -58,7 +58,7 @@ export function membersPanel(app, { conversationId }) {
     const roles = conversation.role === "admin" ? ["member", "moderator", "admin"] : [];
     openMenu(anchor, [
       ...roles.map((next) => ({ label: next[0].toUpperCase() + next.slice(1), checked: next === role, select: () => app.attempt(chat.setRole(conversationId, userId, next)) })),
-      { label: "Remove", icon: "trash", danger: true, select: () => app.attempt(chat.remove(conversationId, userId)) },
+      RANK[conversation.role] > RANK[role] && { label: "Remove", icon: "trash", danger: true, select: () => app.attempt(chat.remove(conversationId, userId)) },
     ]);
   }
 

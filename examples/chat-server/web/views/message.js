@@ -2,7 +2,7 @@
 
 import { h, icon, iconButton, keyed } from "../dom.js";
 import { count, day, hue, moment, people, time } from "../format.js";
-import { isInConversation, nameOf, receiptOf } from "../store.js";
+import { announcement, isInConversation, nameOf, receiptOf } from "../store.js";
 import { face, openDialog, openMenu } from "./parts.js";
 
 const EMOJIS = ["👍", "❤️", "😂", "🎉", "😮", "😢", "🙏", "👀"];
@@ -156,6 +156,7 @@ export function messageList(app, list, actions) {
   function stamp(state, { kind, text, message, item, follows }) {
     if (kind === "pending") return [item];
     if (kind !== "message") return [text];
+    if (message.type === "SYSTEM") return [message, announcement(state, message)];
     const own = message.senderId === state.me.userId;
     return [message, follows, nameOf(state, message.senderId), own && receiptOf(state, message), message.replyTo && quoted(state, message)];
   }
@@ -170,7 +171,7 @@ export function messageList(app, list, actions) {
   function contents(state, { kind, text, message, item, follows }) {
     if (kind === "pending") return pending(item);
     if (kind !== "message") return [h("span", { text })];
-    if (message.type === "SYSTEM") return [h("span", { text: message.content })];
+    if (message.type === "SYSTEM") return [h("span", { text: announcement(state, message) })];
     const own = message.senderId === state.me.userId;
     return [
       !own && h("span", { class: "gutter" }, !follows && face(state, message.senderId, { presence: false, size: "small" })),

@@ -21,7 +21,7 @@ export function roomView(app) {
   const list = h("ol", { class: "messages" });
   const earlier = h("button", { type: "button", class: "quiet earlier", text: "Earlier messages", on: { click: () => app.attempt(chat.older(place)) } });
   const log = h("div", { class: "log", role: "log", "aria-label": "Messages", on: { scroll: scrolled } }, earlier, list);
-  const newest = h("button", { type: "button", class: "newest", on: { click: () => toEnd("smooth") } });
+  const newest = h("button", { type: "button", class: "newest", on: { click: () => toEnd() } });
   const typing = h("p", { class: "typing", "aria-live": "polite" });
   const writer = composer({
     id: "composer-text",
@@ -62,7 +62,7 @@ export function roomView(app) {
 
   const target = () => (app.route.view === "draft" ? { receiverId: app.route.userId } : { conversationId: place });
   const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < NEAR;
-  const toEnd = (behavior = "instant") => log.scrollTo({ top: log.scrollHeight, behavior });
+  const toEnd = () => log.scrollTo({ top: log.scrollHeight, behavior: "instant" });
   const lastPin = () => store.get().conversations.get(place)?.pinnedMessages?.at(-1);
 
   function render(state) {
@@ -164,8 +164,8 @@ export function roomView(app) {
     const room = state.rooms.get(place);
     const outbox = state.outbox.filter((item) => !item.thread && (item.conversationId ?? item.receiverId) === place);
     const items = rows({ messages: mainMessages(room), outbox, newFrom });
-    const stay = !moved && !atEnd();
-    const [height, first] = [log.scrollHeight, list.firstElementChild?.dataset.key];
+    const held = !moved && !atEnd() ? firstVisible() : null;
+    const before = held?.offsetTop;
     const firstFill = items.length > 0 && list.dataset.place !== place;
     log.setAttribute("aria-busy", String(!room && app.route.view === "room"));
     messages.render(state, items);
@@ -176,13 +176,14 @@ export function roomView(app) {
       const line = list.querySelector(".separator.new");
       if (line) line.scrollIntoView({ block: "center", behavior: "instant" });
       else toEnd();
-    } else if (!stay) {
+    } else if (!held) {
       toEnd();
-    } else if (list.firstElementChild?.dataset.key !== first) {
-      log.scrollTop += log.scrollHeight - height; // older messages came in above
+    } else if (held.isConnected) {
+      log.scrollTop += held.offsetTop - before; // whatever came in above, what one reads stays in place
     }
-    list.classList.toggle("quiet-start", items.length === 0);
   }
+
+  const firstVisible = () => [...list.children].find((row) => row.offsetTop + row.offsetHeight > log.scrollTop && row.matches(".message")) ?? null;
 
   /** What is on screen, in front of somebody, has been seen. */
   function look() {

@@ -38,6 +38,15 @@ export async function entry(person, conversationId) {
   return { ...conversations.find((conversation) => conversation.conversationId === conversationId), ...totals };
 }
 
+/** An answer without what changes by itself: who is here, and since when. */
+export const still = (answer) => JSON.parse(JSON.stringify(answer, (key, value) => (key === "presence" ? undefined : value)));
+
+/** Waits until the server's clock has moved on, so that what comes now is later than what came before. */
+export async function tick(person) {
+  const { serverTime } = await person.ask("heartbeat");
+  while (new Date((await person.ask("heartbeat")).serverTime) <= new Date(serverTime));
+}
+
 /** Messages people wrote: the server's own announcements have seqs, but no senders. */
 export const written = (messages) => messages.filter(({ type }) => type !== "SYSTEM");
 

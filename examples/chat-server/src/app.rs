@@ -1,0 +1,114 @@
+//! What every part of a running server shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use chat_core::clock::Timestamp;
+use chat_core::service::Chat;
+use tokio::sync::watch;
+
+use crate::auth::Auth;
+use crate::fanout::Badges;
+use crate::gateway::conn::Conn;
+use crate::gateway::session::Sessions;
+use crate::gateway::sockets::Sockets;
+use crate::limits::PerUser;
+use crate::metrics;
+use crate::options::Options;
+
+/// How far a server is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Serving.
+    Up,
+    /// Told to stop: nobody new is let in.
+    Draining,
+    /// Nothing new is begun.
+    Closing,
+}
+
+/// What every part of a running server shares.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// The chat.
+    pub(crate) chat: Chat,
+    /// Who is who.
+    pub(crate) auth: Auth,
+    /// The numbers it runs by.
+    pub(crate) options: Options,
+    /// Who is connected.
+    pub(crate) sockets: Sockets,
+    /// What the HTTP side knows of sessions.
+    pub(crate) sessions: Sessions,
+    /// How many messages each user may send.
+    pub(crate) messages: PerUser,
+    /// Whose unread counts are to be told.
+    pub(crate) badges: Badges,
+    /// Since when it runs.
+    pub(crate) started: Timestamp,
+    /// Events taken in and not answered yet.
+    pub(crate) open: Arc<AtomicUsize>,
+    phase: watch::Sender<Phase>,
+    conns: AtomicU64,
+}
+
+impl App {
+    pub(crate) fn new(chat: Chat, auth: Auth, options: Options) -> Self {
+        Self {
+            auth,
+            sockets: Sockets::default(),
+            sessions: Sessions::default(),
+            messages: PerUser::new(options.messages),
+            badges: Badges::default(),
+            started: chat.now(),
+            open: Arc::default(),
+            phase: watch::Sender::new(Phase::Up),
+            conns: AtomicU64::new(0),
+            options,
+            chat,
+        }
+    }
+
+    /// A number no other socket of this process has.
+    pub(crate) fn next_conn(&self) -> u64 {
+        self.conns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A socket is gone: it gets nothing more, and its user's presence follows. Happens once per socket.
+    pub(crate) async fn leave(&self, conn: &Conn) {
+        if !conn.leave() {
+            return;
+        }
+        if self.sockets.leave(conn) && conn.was_received() {
+            metrics::sockets(-1.0);
+        }
+        if let Err(error) = self.chat.disconnect(&conn.actor).await {
+            // The lease runs out by itself.
+            tracing::warn!(code = %error.code(), "a session could not be ended");
+        }
+    }
+
+    /// Moves on to a later phase.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let later = phase > *now;
+            *now = phase.max(*now);
+            later
+        });
+    }
+
+    /// Whether nobody new is let in.
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+
+    /// Whether nothing new is begun.
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.phase.borrow() >= Phase::Closing
+    }
+
+    /// Changes of the phase.
+    pub(crate) fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+}

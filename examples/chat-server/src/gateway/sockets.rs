@@ -1,0 +1,240 @@
+//! Who is connected here, and which conversations that concerns.
+//!
+//! The fan-out keeps this in step with the log of events: a socket is in the rooms of its user's conversations before
+//! any later event is sent, and out of them before anybody is told that the user is out.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chat_core::domain::{ConversationId, SessionId, UserId};
+use parking_lot::RwLock;
+
+use super::conn::{Conn, Frame};
+
+/// Every socket of this process.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets(RwLock<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    users: HashMap<UserId, Local>,
+    rooms: HashMap<ConversationId, Room>,
+}
+
+/// A user with sockets here.
+#[derive(Debug, Default)]
+struct Local {
+    conns: Vec<Arc<Conn>>,
+    rooms: HashSet<ConversationId>,
+    /// How many sockets are still being told which conversations there are.
+    joining: usize,
+    /// What changed meanwhile: it is newer than what they will be told.
+    changed: HashMap<ConversationId, bool>,
+}
+
+/// A conversation with members here.
+#[derive(Debug, Default)]
+struct Room {
+    members: HashSet<UserId>,
+    /// How many members it has in all, here and elsewhere.
+    size: u64,
+    /// The newest message sent to anybody here.
+    newest: AtomicU64,
+}
+
+/// A conversation a user is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Joined {
+    /// Which.
+    pub(crate) conversation: ConversationId,
+    /// How many members it has.
+    pub(crate) size: u64,
+}
+
+impl Sockets {
+    /// A socket comes. From now on it gets what is sent to its user, and changes of membership are kept for it until
+    /// [`settle`](Self::settle).
+    pub(crate) fn enter(&self, conn: &Arc<Conn>) {
+        let mut inner = self.0.write();
+        let local = inner.users.entry(conn.user().clone()).or_default();
+        local.conns.push(Arc::clone(conn));
+        local.joining += 1;
+    }
+
+    /// The socket's user is in these conversations, but for what has changed since [`enter`](Self::enter).
+    pub(crate) fn settle(&self, conn: &Conn, joined: &[Joined]) {
+        let mut inner = self.0.write();
+        let Inner { users, rooms } = &mut *inner;
+        let Some(local) = users.get_mut(conn.user()) else { return };
+        for Joined { conversation, size } in joined {
+            if local.changed.get(conversation) != Some(&false) {
+                let room = rooms.entry(conversation.clone()).or_default();
+                room.members.insert(conn.user().clone());
+                room.size = *size;
+                local.rooms.insert(conversation.clone());
+            }
+        }
+        local.joining = local.joining.saturating_sub(1);
+        if local.joining == 0 {
+            local.changed.clear();
+        }
+    }
+
+    /// A socket goes; says whether it was there.
+    pub(crate) fn leave(&self, conn: &Conn) -> bool {
+        let mut inner = self.0.write();
+        let Inner { users, rooms } = &mut *inner;
+        let Some(local) = users.get_mut(conn.user()) else { return false };
+        let before = local.conns.len();
+        local.conns.retain(|known| known.id != conn.id);
+        let was_there = local.conns.len() < before;
+        if local.conns.is_empty()
+            && let Some(local) = users.remove(conn.user())
+        {
+            for conversation in &local.rooms {
+                take_out(rooms, conversation, conn.user());
+            }
+        }
+        was_there
+    }
+
+    /// Users are in a conversation of this size from now on.
+    pub(crate) fn join<'a>(&self, conversation: &ConversationId, members: impl IntoIterator<Item = &'a UserId>, size: u64) {
+        let mut inner = self.0.write();
+        let Inner { users, rooms } = &mut *inner;
+        for user in members {
+            let Some(local) = users.get_mut(user) else { continue };
+            local.rooms.insert(conversation.clone());
+            if local.joining > 0 {
+                local.changed.insert(conversation.clone(), true);
+            }
+            rooms.entry(conversation.clone()).or_default().members.insert(user.clone());
+        }
+        resize(rooms, conversation, size);
+    }
+
+    /// A user is out of a conversation from now on. Once this returns, nothing more of it is sent to its sockets.
+    pub(crate) fn expel(&self, conversation: &ConversationId, user: &UserId) {
+        let mut inner = self.0.write();
+        let Inner { users, rooms } = &mut *inner;
+        if let Some(local) = users.get_mut(user) {
+            local.rooms.remove(conversation);
+            if local.joining > 0 {
+                local.changed.insert(conversation.clone(), false);
+            }
+        }
+        take_out(rooms, conversation, user);
+    }
+
+    /// A conversation has this many members from now on; zero when that is not known.
+    pub(crate) fn resize(&self, conversation: &ConversationId, size: u64) {
+        resize(&mut self.0.write().rooms, conversation, size);
+    }
+
+    /// How many members a conversation has; zero when none of them is here.
+    pub(crate) fn size(&self, conversation: &ConversationId) -> u64 {
+        self.0.read().rooms.get(conversation).map_or(0, |room| room.size)
+    }
+
+    /// The members of a conversation who are here.
+    pub(crate) fn members(&self, conversation: &ConversationId) -> Vec<UserId> {
+        let inner = self.0.read();
+        inner.rooms.get(conversation).map(|room| room.members.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The newest message of a conversation that was sent to anybody here; zero when none was.
+    pub(crate) fn newest(&self, conversation: &ConversationId) -> u64 {
+        self.0.read().rooms.get(conversation).map_or(0, |room| room.newest.load(Ordering::Relaxed))
+    }
+
+    /// Sends a new message to the members here, unless it was sent before: `own` to its sender.
+    pub(crate) fn send_message(
+        &self,
+        conversation: &ConversationId,
+        seq: u64,
+        sender: Option<&UserId>,
+        frame: &Frame,
+        own: &Frame,
+    ) {
+        let inner = self.0.read();
+        let Some(room) = inner.rooms.get(conversation) else { return };
+        if room.newest.fetch_max(seq, Ordering::Relaxed) >= seq {
+            return;
+        }
+        for user in &room.members {
+            inner.send(user, if sender == Some(user) { own } else { frame });
+        }
+    }
+
+    /// Sends an event to the members of a conversation who are here, but for one.
+    pub(crate) fn send_room(&self, conversation: &ConversationId, except: Option<&UserId>, frame: &Frame) {
+        let inner = self.0.read();
+        let Some(room) = inner.rooms.get(conversation) else { return };
+        for user in room.members.iter().filter(|user| except != Some(*user)) {
+            inner.send(user, frame);
+        }
+    }
+
+    /// Sends an event to everybody here who is in one of these conversations, once, but for one.
+    pub(crate) fn send_rooms(&self, conversations: &[ConversationId], except: &UserId, frame: &Frame) {
+        let inner = self.0.read();
+        let rooms = conversations.iter().filter_map(|conversation| inner.rooms.get(conversation));
+        let users: HashSet<&UserId> = rooms.flat_map(|room| &room.members).filter(|user| *user != except).collect();
+        for user in users {
+            inner.send(user, frame);
+        }
+    }
+
+    /// Sends an event to the sockets of a user.
+    pub(crate) fn send_user(&self, user: &UserId, frame: &Frame) {
+        self.0.read().send(user, frame);
+    }
+
+    /// Whether a user has a socket here.
+    pub(crate) fn has(&self, user: &UserId) -> bool {
+        self.0.read().users.contains_key(user)
+    }
+
+    /// Every socket.
+    pub(crate) fn all(&self) -> Vec<Arc<Conn>> {
+        self.0.read().users.values().flat_map(|local| &local.conns).cloned().collect()
+    }
+
+    /// The sessions of all sockets, to be renewed.
+    pub(crate) fn leases(&self) -> Vec<(UserId, SessionId)> {
+        let inner = self.0.read();
+        let conns = inner.users.values().flat_map(|local| &local.conns);
+        conns.filter_map(|conn| Some((conn.user().clone(), conn.actor.session.clone()?))).collect()
+    }
+
+    /// Every user with a socket here.
+    pub(crate) fn users(&self) -> Vec<UserId> {
+        self.0.read().users.keys().cloned().collect()
+    }
+}
+
+impl Inner {
+    fn send(&self, user: &UserId, frame: &Frame) {
+        for conn in self.users.get(user).map(|local| local.conns.as_slice()).unwrap_or_default() {
+            conn.send(frame);
+        }
+    }
+}
+
+fn take_out(rooms: &mut HashMap<ConversationId, Room>, conversation: &ConversationId, user: &UserId) {
+    if let Some(room) = rooms.get_mut(conversation) {
+        room.members.remove(user);
+        if room.members.is_empty() {
+            rooms.remove(conversation);
+        }
+    }
+}
+
+fn resize(rooms: &mut HashMap<ConversationId, Room>, conversation: &ConversationId, size: u64) {
+    if let Some(room) = rooms.get_mut(conversation)
+        && size > 0
+    {
+        room.size = size;
+    }
+}
