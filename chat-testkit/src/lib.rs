@@ -34,6 +34,7 @@ mod offer;
 mod ports;
 mod run;
 pub mod sample;
+pub mod stage;
 pub mod walk;
 
 pub use offer::{Absent, Consumers, HISTORIES, Offer};

@@ -142,12 +142,14 @@ impl Presence {
         }
     }
 
-    /// What `viewer` may know: an invisible user looks offline, and the last activity is told only to those the
-    /// user lets know. `contact` says whether both share a conversation.
+    /// What `viewer` may know: an invisible user looks offline, also once gone, so that what it did meanwhile stays
+    /// unknown; the last activity is told only to those the user lets know. `contact` says whether both share a
+    /// conversation.
     pub fn seen_by(&self, viewer: &UserId, contact: bool, now: Timestamp) -> VisiblePresence {
         let own = *viewer == self.user;
         let status = self.status(now);
-        let hidden = status == PresenceStatus::Invisible && !own;
+        let invisible = self.chosen.and_then(|chosen| chosen.holds(now)) == Some(PresenceStatus::Invisible);
+        let hidden = invisible && !own;
         let may_know = match self.last_seen_visibility {
             Visibility::Everyone => true,
             Visibility::Contacts => contact,

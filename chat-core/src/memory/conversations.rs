@@ -259,10 +259,10 @@ impl Entry {
             if self.members.contains_key(&member.user) {
                 continue;
             }
+            let version = self.bump()?;
             if self.members.len() >= self.conversation.max_members as usize {
                 return Err(Error::new(Code::MemberLimit).with("max", self.conversation.max_members));
             }
-            let version = self.bump()?;
             let joined = joined(member, head, version, now);
             self.members.insert(member.user.clone(), joined.clone());
             effects.members.push(joined);

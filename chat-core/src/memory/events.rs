@@ -179,13 +179,24 @@ impl MemoryEvents {
         MemoryConsumer { log: Arc::clone(self), group: group.to_owned(), member: member.to_owned() }
     }
 
-    fn position(&self, offset: u64) -> Position {
-        Position(format!("{}-{offset:020}", self.life))
+    /// The position behind so many entries of a topic.
+    fn behind(&self, entries: u64) -> Position {
+        Position(format!("{}-{entries:020}", self.life))
     }
 
-    /// The offset of a position of this life.
-    fn offset(&self, position: &Position) -> Option<u64> {
+    /// How many entries a position of this life is behind.
+    fn entries_before(&self, position: &Position) -> Option<u64> {
         position.0.strip_prefix(&self.life)?.strip_prefix('-')?.parse().ok()
+    }
+
+    /// The position of the entry at an offset.
+    fn position(&self, offset: u64) -> Position {
+        self.behind(offset + 1)
+    }
+
+    /// The offset of the entry at a position of this life.
+    fn offset(&self, position: &Position) -> Option<u64> {
+        self.entries_before(position)?.checked_sub(1)
     }
 
     fn receipt(&self, topic: Topic, offset: u64) -> Receipt {
@@ -216,8 +227,8 @@ impl MemoryEvents {
         let log = state.topics.get(&cursor.topic).unwrap_or(&empty);
         let start = match &cursor.after {
             None => log.first,
-            Some(position) => match self.offset(position) {
-                Some(offset) if offset + 1 >= log.first && offset < log.end() => offset + 1,
+            Some(position) => match self.entries_before(position) {
+                Some(next) if (log.first..=log.end()).contains(&next) => next,
                 _ => return Some(TailRead::Discontinuity { oldest: self.before(cursor.topic, log.first) }),
             },
         };
@@ -229,7 +240,7 @@ impl MemoryEvents {
 
     /// The cursor just before an offset.
     fn before(&self, topic: Topic, offset: u64) -> TailCursor {
-        TailCursor { topic, after: offset.checked_sub(1).map(|last| self.position(last)) }
+        TailCursor { topic, after: Some(self.behind(offset)) }
     }
 }
 

@@ -76,7 +76,7 @@ fn moved(before: Receipts, step: Step, head: Seq) -> Receipts {
     match step {
         Step::Joined(seq) => {
             let seq = seq.min(head);
-            Receipts { read: read.read_up_to(seq), joined: joined.max(seq), ..before }
+            Receipts { read: read.read_up_to(seq), joined: joined.max(seq), delivered: delivered.max(seq), ..before }
         }
         Step::Delivered(seq) => Receipts { delivered: delivered.max(seq.min(head)), ..before },
         Step::Read(seq) => {
@@ -86,7 +86,8 @@ fn moved(before: Receipts, step: Step, head: Seq) -> Receipts {
         Step::Unread { from, epoch } => {
             let reached = read.reached(own);
             if epoch == read.epoch && from.previous() < reached {
-                Receipts { read: read.rewound_to(from.previous(), head), ..before }
+                let last = from.previous();
+                Receipts { read: read.rewound_to(last, head), delivered: delivered.max(last), ..before }
             } else {
                 before
             }

@@ -207,7 +207,9 @@ impl MemoryRooms {
 
     /// Forgets removals that are old enough, and the oldest ones of too many.
     fn purge_removals(&self, now: Timestamp) {
-        for (until, room, user) in due_removals(&mut self.removals.lock(), now) {
+        // Not in the `for` itself, where the lock would be held to its end, and rooms are locked first.
+        let due = due_removals(&mut self.removals.lock(), now);
+        for (until, room, user) in due {
             if let Some(mut room) = self.rooms.get_mut(&room)
                 && room.removed.get(&user).is_some_and(|removed| removed.until == until)
             {

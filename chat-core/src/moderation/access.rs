@@ -1,5 +1,6 @@
 //! [`AccessGuard`]: the one place that decides who may do what.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::policy::{Action, PolicyTable};
@@ -90,28 +91,35 @@ impl AccessGuard {
     /// # Errors
     /// Those of the stores.
     pub async fn index(&self, conversation: &ConversationId) -> Result<()> {
-        let room = RoomId::from(conversation);
-        for _ in 0..3 {
-            let Some(truth) = self.conversations.get(conversation).await? else { return Ok(()) };
-            if truth.member_count > MAX_INDEXED {
-                return Ok(());
-            }
-            let new = NewRoom {
-                id: room.clone(),
-                kind: truth.kind.as_str().to_owned(),
-                name: None,
-                max_members: None,
-                members: self.all_members(conversation).await?,
-            };
-            self.rooms.create(&new).await?;
-            // A removal that was not indexed, because the room was not, would be undone by what was read before it.
-            let now = self.conversations.get(conversation).await?;
-            if now.is_some_and(|now| now.version == truth.version) {
-                return Ok(());
-            }
-            self.rooms.delete(&room).await?;
+        let Some(truth) = self.conversations.get(conversation).await? else { return Ok(()) };
+        if truth.member_count > MAX_INDEXED {
+            return Ok(());
         }
-        Ok(())
+        let new = NewRoom {
+            id: RoomId::from(conversation),
+            kind: truth.kind.as_str().to_owned(),
+            name: None,
+            max_members: None,
+            members: self.all_members(conversation).await?,
+        };
+        if !self.rooms.create(&new).await? {
+            return Ok(());
+        }
+        // Changes made since truth was read have found no room to go into; later ones go into this one.
+        let now = self.conversations.get(conversation).await?;
+        match now.filter(|now| now.version != truth.version) {
+            Some(now) => self.catch_up(&new, conversation, now.version).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Brings a room that was made from an older state up to what truth says now.
+    async fn catch_up(&self, old: &NewRoom, conversation: &ConversationId, version: u64) -> Result<()> {
+        let mut changes = self.all_members(conversation).await?;
+        let there: HashSet<UserId> = changes.iter().map(|change| change.user.clone()).collect();
+        let gone = old.members.iter().filter(|change| !there.contains(&change.user));
+        changes.extend(gone.map(|change| RoomChange { user: change.user.clone(), role: None, version }));
+        self.rooms.change_members(&old.id, &changes).await.map(drop)
     }
 
     async fn all_members(&self, conversation: &ConversationId) -> Result<Vec<RoomChange>> {

@@ -5,11 +5,13 @@ use super::{Chat, derived};
 use crate::domain::conversation::{check_avatar, check_name, direct_id};
 use crate::domain::message::{Draft, MessageKind, NewMessage};
 use crate::domain::{
-    Actor, ClientKey, Conversation, ConversationId, ConversationKind, MemberSettings, Mute, RoomRole, Seq, UserId,
+    Actor, ClientKey, Conversation, ConversationId, ConversationKind, MemberSettings, Mute, ReadPosition, RoomRole, Seq,
+    UserId,
 };
 use crate::error::{Code, Error, Result};
 use crate::moderation::Action;
 use crate::store::conversations::{Change, Changed, Created, NewConversation, NewMember};
+use crate::store::unread::{Advance, AdvanceTo};
 use crate::store::{ConversationStore, MessageStoreExt, UnreadStoreExt};
 
 /// A conversation of many to make.
@@ -94,14 +96,15 @@ impl Chat {
     /// With an id: the same maker, kind and name answers what is there.
     ///
     /// # Errors
-    /// [`Code::ConversationInvalid`] for a bad name, picture or kind; [`Code::MemberLimit`]; [`Code::Conflict`] when
-    /// the id is in use.
+    /// [`Code::ConversationInvalid`] for a bad name, picture or kind, or an id of the form direct conversations have;
+    /// [`Code::MemberLimit`]; [`Code::Conflict`] when the id is in use.
     pub async fn create_group(&self, actor: &Actor, group: NewGroup) -> Result<Conversation> {
         if group.kind == ConversationKind::Direct {
             return Err(Error::invalid(Code::ConversationInvalid, "a direct conversation is made by writing to somebody"));
         }
         check_name(&group.name)?;
         group.avatar.as_deref().map_or(Ok(()), check_avatar)?;
+        group.id.as_ref().map_or(Ok(()), check_own_id)?;
         let new = NewConversation {
             id: group.id.unwrap_or_else(|| self.new_conversation_id()),
             kind: group.kind,
@@ -112,8 +115,12 @@ impl Chat {
             max_members: self.inner.settings.max_members,
         };
         let created = self.create(new).await?;
-        if created.conversation.name.as_ref() != Some(&group.name) && !created.created {
-            return Err(Code::Conflict.into());
+        if !created.created {
+            let same = created.conversation.name.as_ref() == Some(&group.name);
+            // Who made it and is out of it is told no more than anybody else.
+            if !same || self.inner.guard.role(&actor.user, &created.conversation.id).await?.is_none() {
+                return Err(Code::Conflict.into());
+            }
         }
         let sub_type = match group.kind {
             ConversationKind::Broadcast => "BROADCAST_CREATED",
@@ -149,8 +156,10 @@ impl Chat {
         if created.created {
             self.wrote();
             derived("unread", ports.unread.record(&silence(id)).await);
-            let members: Vec<UserId> = new.members.into_iter().map(|member| member.user).collect();
-            self.begin(&members, id, Seq::ZERO).await?;
+            let start = AdvanceTo::Position(ReadPosition::START);
+            let advance = |member: NewMember| Advance { user: member.user, conversation: id.clone(), to: start };
+            let advances: Vec<_> = new.members.into_iter().map(advance).collect();
+            derived("unread", ports.unread.advance_many(&advances).await);
         }
         derived("rooms", self.inner.guard.index(id).await);
         Ok(created)
@@ -248,5 +257,16 @@ impl Chat {
 
     pub(super) async fn head(&self, id: &ConversationId) -> Result<Seq> {
         self.inner.ports.messages.head(id).await
+    }
+}
+
+/// Keeps the ids of direct conversations free: they follow from two users, so anybody could take one beforehand and
+/// read along.
+fn check_own_id(id: &ConversationId) -> Result<()> {
+    match uuid::Uuid::try_parse(id.as_str()) {
+        Ok(uuid) if uuid.get_version_num() == 5 => {
+            Err(Error::invalid(Code::ConversationInvalid, "a UUID of version 5 is the id of a direct conversation"))
+        }
+        _ => Ok(()),
     }
 }

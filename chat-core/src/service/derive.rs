@@ -7,10 +7,10 @@ use super::Chat;
 use crate::domain::{ConversationId, LastActivity, Mentions, RoomId, RoomRole, Seq, UserId};
 use crate::domain::{MessageKind, ReadPosition};
 use crate::error::{Code, Result};
-use crate::event::{DeleteType, Envelope, Event, MessageSent};
+use crate::event::{DeleteType, Envelope, Event, MessageEdited, MessageSent};
 use crate::store::rooms::RoomChange;
 use crate::store::unread::{Advance, AdvanceTo, Recorded};
-use crate::store::{EventConsumer, UnreadStoreExt};
+use crate::store::{ConversationStoreExt, EventConsumer, UnreadStoreExt};
 
 /// How many events the worker takes at once.
 const BATCH: usize = 256;
@@ -63,9 +63,13 @@ impl Chat {
             Event::MessageUnread(unread) => {
                 self.moved(&unread.conversation_id, &unread.reader_id, unread.position).await
             }
+            Event::MessageEdited(edited) => ports.unread.record(&mentioned(edited)).await,
             Event::ParticipantAdded(added) => {
-                let user = &added.participant_id;
-                self.index_change(&added.conversation_id, user, Some(added.role), added.version).await
+                let (conversation, user) = (&added.conversation_id, &added.participant_id);
+                if let Some(member) = ports.conversations.member(conversation, user).await? {
+                    self.begin(conversation, &[member]).await?;
+                }
+                self.index_change(conversation, user, Some(added.role), added.version).await
             }
             Event::ParticipantRoleChanged(changed) => {
                 let user = &changed.participant_id;
@@ -87,8 +91,7 @@ impl Chat {
         self.inner.ports.unread.advance_many(&[advance]).await.map(drop)
     }
 
-    /// Brings one change of membership into the room index. A room the index does not know is asked of the truth.
-    pub(super) async fn index_change(
+    async fn index_change(
         &self,
         conversation: &ConversationId,
         user: &UserId,
@@ -96,10 +99,27 @@ impl Chat {
         version: u64,
     ) -> Result<()> {
         let change = RoomChange { user: user.clone(), role, version };
-        match self.inner.ports.rooms.change_members(&RoomId::from(conversation), &[change]).await {
-            Err(error) if error.code() == Code::RoomNotFound => Ok(()),
-            outcome => outcome.map(drop),
+        self.index_changes(conversation, &[change]).await.map(drop)
+    }
+
+    /// Brings changes of membership into the room index. Says whether it knows the room; if not, truth is asked.
+    pub(super) async fn index_changes(&self, conversation: &ConversationId, changes: &[RoomChange]) -> Result<bool> {
+        match self.inner.ports.rooms.change_members(&RoomId::from(conversation), changes).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Code::RoomNotFound => Ok(false),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Brings a change that takes rights away into the room index, before it is acknowledged. A room the index does not
+    /// know is made known first: somebody may be bringing it in as it was before.
+    pub(super) async fn index_at_once(&self, conversation: &ConversationId, change: RoomChange) -> Result<()> {
+        let changes = [change];
+        if !self.index_changes(conversation, &changes).await? {
+            self.inner.guard.index(conversation).await?;
+            self.index_changes(conversation, &changes).await?;
+        }
+        Ok(())
     }
 }
 
@@ -111,6 +131,17 @@ pub(super) fn recorded(sent: &MessageSent) -> Recorded {
         sender: sent.sender_id.clone(),
         countable: sent.kind != MessageKind::System && !sent.silent,
         mentions: sent.mentions.clone(),
+    }
+}
+
+/// Whom an edited message calls from now on; taking a mention back shows when the message is read.
+fn mentioned(edited: &MessageEdited) -> Recorded {
+    Recorded {
+        conversation: edited.conversation_id.clone(),
+        seq: edited.seq,
+        sender: None,
+        countable: true,
+        mentions: edited.mentions.clone(),
     }
 }
 

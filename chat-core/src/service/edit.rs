@@ -1,12 +1,14 @@
 //! Editing.
 
-use super::Chat;
+use super::derive::recorded;
+use super::{Chat, derived};
 use crate::domain::message::Draft;
 use crate::domain::{Actor, Mentions, Message, MessageId};
 use crate::error::{Code, Error, Result};
+use crate::event::MessageSent;
 use crate::moderation::Action;
-use crate::store::MessageStoreExt;
 use crate::store::messages::{Edit, MessageChanged};
+use crate::store::{MessageStoreExt, UnreadStoreExt};
 
 impl Chat {
     /// Gives the actor's own message a new text. The earlier ones are kept.
@@ -45,6 +47,8 @@ impl Chat {
         let changed = self.inner.ports.messages.edit(&edit).await?;
         if changed.changed {
             self.wrote();
+            let recorded = recorded(&MessageSent::from(&changed.message));
+            derived("unread", self.inner.ports.unread.record(&recorded).await);
         }
         Ok(changed)
     }

@@ -27,13 +27,14 @@ impl Chat {
     /// A file, and one more download of it.
     ///
     /// # Idempotency
-    /// By `download`: the same one counts once.
+    /// By `download`: the same one of the same actor counts once.
     ///
     /// # Errors
     /// [`Code::Forbidden`], whether or not there is such a file.
     pub async fn download_file(&self, actor: &Actor, file: &FileId, download: &ClientKey) -> Result<FileRecord> {
         self.readable(actor, file).await?;
-        let file = self.inner.ports.files.downloaded(file, &actor.user, download).await?;
+        let download = ClientKey::derived(&[actor.user.as_str(), download.as_str()]);
+        let file = self.inner.ports.files.downloaded(file, &actor.user, &download).await?;
         self.wrote();
         Ok(file)
     }

@@ -6,6 +6,7 @@ use crate::domain::{Actor, ConversationId, ConversationKind, Member, RoomRole, U
 use crate::error::{Code, Error, Result};
 use crate::moderation::Action;
 use crate::store::conversations::{Change, Changed, NewMember};
+use crate::store::rooms::RoomChange;
 use crate::store::{ConversationStore, ConversationStoreExt};
 
 impl Chat {
@@ -25,14 +26,15 @@ impl Chat {
             .collect();
         let head = self.head(id).await?;
         let changed = self.change(actor, id, &Change::Add { members, head }).await?;
-        let added: Vec<UserId> = changed.members.iter().map(|member| member.user_id.clone()).collect();
+        // Also of those whom a try that failed half-way has let in.
+        let members = self.inner.ports.conversations.members_by_id(id, users).await?;
+        let members: Vec<Member> = members.into_iter().flatten().collect();
+        self.begin(id, &members).await?;
+        let seats: Vec<RoomChange> = members.iter().map(seat).collect();
+        derived("rooms", self.index_changes(id, &seats).await);
+        let added: Vec<UserId> = changed.members.into_iter().map(|member| member.user_id).collect();
         if added.is_empty() {
             return Ok(added);
-        }
-        self.begin(&added, id, head).await?;
-        for member in &changed.members {
-            let indexed = self.index_change(id, &member.user_id, Some(member.role), member.version).await;
-            derived("rooms", indexed);
         }
         let key = changed.conversation.version.to_string();
         self.note(&changed.conversation, actor, "PARTICIPANT_ADDED", &key, &added).await?;
@@ -94,7 +96,7 @@ impl Chat {
         let changed = self.change(actor, id, &Change::SetRole { user: user.clone(), role }).await?;
         for member in &changed.members {
             // Fewer rights count from now on, so this one may not lag.
-            self.index_change(id, user, Some(member.role), member.version).await?;
+            self.index_at_once(id, seat(member)).await?;
         }
         Ok(changed.changed)
     }
@@ -120,7 +122,8 @@ impl Chat {
     /// A member is out of the truth: out of the index, before anybody is told; then out of what is derived.
     async fn gone(&self, changed: &Changed, user: &UserId) -> Result<()> {
         let id = &changed.conversation.id;
-        self.index_change(id, user, None, changed.conversation.version).await?;
+        let out = RoomChange { user: user.clone(), role: None, version: changed.conversation.version };
+        self.index_at_once(id, out).await?;
         self.stop_typing_of(user, id).await;
         derived("unread", self.inner.ports.unread.forget_many(&[(user.clone(), id.clone())]).await);
         Ok(())
@@ -133,4 +136,9 @@ impl Chat {
             Err(_) => vec![None; users.len()],
         }
     }
+}
+
+/// A member as the room index is told.
+fn seat(member: &Member) -> RoomChange {
+    RoomChange { user: member.user_id.clone(), role: Some(member.role), version: member.version }
 }

@@ -40,10 +40,10 @@ impl Chat {
         let connect = Connect { user: actor.user.clone(), session: session.clone(), device, lease };
         let transition = self.inner.ports.presence.connect(&connect).await?;
         match transition {
-            Transition::WentOnline => self.announce_online(&actor.user, "connected").await?,
+            Transition::WentOnline => self.announce_coming(&actor.user).await?,
             Transition::CameBack { .. } => {
-                self.announce_offline(&actor.user, "lapsed").await?;
-                self.announce_online(&actor.user, "connected").await?;
+                self.announce_going(&actor.user, "lapsed").await?;
+                self.announce_coming(&actor.user).await?;
             }
             Transition::None | Transition::WentOffline => {}
         }
@@ -69,7 +69,7 @@ impl Chat {
         let transition = self.inner.ports.presence.disconnect(&actor.user, session_of(actor)?).await?;
         if transition == Transition::WentOffline {
             self.stop_all_typing_of(&actor.user).await;
-            self.announce_offline(&actor.user, "disconnected").await?;
+            self.announce_going(&actor.user, "disconnected").await?;
         }
         Ok(transition)
     }
@@ -84,7 +84,7 @@ impl Chat {
             let lapsed = self.inner.ports.presence.sweep(SWEEP_BATCH).await?;
             for lapse in &lapsed {
                 self.stop_all_typing_of(&lapse.user).await;
-                self.announce_offline(&lapse.user, "lapsed").await?;
+                self.announce_going(&lapse.user, "lapsed").await?;
             }
             swept += lapsed.len();
             if lapsed.len() < SWEEP_BATCH {
@@ -93,19 +93,20 @@ impl Chat {
         }
     }
 
-    /// Records activity of users, and tells of those who had been idle.
+    /// Records activity of users, and tells of those who had been idle, unless they show a status of their own.
     ///
     /// # Errors
     /// Those of the stores.
     pub async fn touch(&self, users: &[UserId]) -> Result<()> {
         let was_idle = self.inner.ports.presence.touch_many(users).await?;
         for (user, _) in users.iter().zip(was_idle).filter(|(_, was_idle)| *was_idle) {
-            self.announce_online(user, "active").await?;
+            self.announce_observed(user, PresenceStatus::Online, "active").await?;
         }
         Ok(())
     }
 
-    /// Marks those of these users idle who have not been active for a while, and tells of them. Says how many.
+    /// Marks those of these users idle who have not been active for a while, and tells of them, unless they show a
+    /// status of their own. Says how many.
     ///
     /// # Errors
     /// Those of the stores.
@@ -113,7 +114,7 @@ impl Chat {
         let became_idle = self.inner.ports.presence.idle_many(users, self.inner.settings.idle_after).await?;
         let mut marked = 0;
         for (user, _) in users.iter().zip(became_idle).filter(|(_, became)| *became) {
-            self.announce_idle(user).await?;
+            self.announce_observed(user, PresenceStatus::Away, "inactive").await?;
             marked += 1;
         }
         Ok(marked)
@@ -148,7 +149,8 @@ impl Chat {
         self.inner.ports.presence.set_visibility(&actor.user, last_seen).await
     }
 
-    /// The presence of members of a conversation, as the actor may know it, in the order asked.
+    /// The presence of members of a conversation, as the actor may know it, in the order asked. Who is no member is
+    /// shown like somebody never seen.
     ///
     /// # Errors
     /// [`Code::Forbidden`].
@@ -159,7 +161,12 @@ impl Chat {
         users: &[UserId],
     ) -> Result<Vec<VisiblePresence>> {
         self.inner.guard.check(actor, conversation, Action::Read).await?;
-        self.presence_of_contacts(actor, users).await
+        let members = self.are_members(conversation, users).await?;
+        let mut seen = self.presence_of_contacts(actor, users).await?;
+        for (seen, _) in seen.iter_mut().zip(members).filter(|(_, member)| !member) {
+            *seen = Presence::unknown(seen.user_id.clone()).seen_by(&actor.user, false, self.now());
+        }
+        Ok(seen)
     }
 
     /// The presence of users who share a conversation with the actor.
@@ -188,30 +195,34 @@ impl Chat {
         Ok(small.filter(|conversation| conversation.member_count <= max).map(|conversation| conversation.id).collect())
     }
 
-    async fn is_invisible(&self, user: &UserId) -> Result<bool> {
+    /// The status a user has chosen, while it holds.
+    async fn chosen(&self, user: &UserId) -> Result<Option<PresenceStatus>> {
         let chosen = self.inner.ports.presence.get(user).await?.chosen;
-        Ok(chosen.and_then(|chosen| chosen.holds(self.now())) == Some(PresenceStatus::Invisible))
+        Ok(chosen.and_then(|chosen| chosen.holds(self.now())))
     }
 
-    async fn announce_online(&self, user: &UserId, reason: &str) -> Result<()> {
-        if self.is_invisible(user).await? {
-            return Ok(());
+    /// A user is here: shown as it has chosen.
+    async fn announce_coming(&self, user: &UserId) -> Result<()> {
+        match self.chosen(user).await? {
+            Some(PresenceStatus::Invisible) => Ok(()),
+            chosen => self.announce_status(user, chosen.unwrap_or(PresenceStatus::Online), "connected").await,
         }
-        self.announce_status(user, PresenceStatus::Online, reason).await
     }
 
-    async fn announce_offline(&self, user: &UserId, reason: &str) -> Result<()> {
-        if self.is_invisible(user).await? {
-            return Ok(());
+    /// A user is gone, if it was to be seen.
+    async fn announce_going(&self, user: &UserId, reason: &str) -> Result<()> {
+        match self.chosen(user).await? {
+            Some(PresenceStatus::Invisible) => Ok(()),
+            _ => self.announce_status(user, PresenceStatus::Offline, reason).await,
         }
-        self.announce_status(user, PresenceStatus::Offline, reason).await
     }
 
-    async fn announce_idle(&self, user: &UserId) -> Result<()> {
-        if self.is_invisible(user).await? {
-            return Ok(());
+    /// What was observed shows only while nothing is chosen.
+    async fn announce_observed(&self, user: &UserId, status: PresenceStatus, reason: &str) -> Result<()> {
+        match self.chosen(user).await? {
+            Some(_) => Ok(()),
+            None => self.announce_status(user, status, reason).await,
         }
-        self.announce_status(user, PresenceStatus::Away, "inactive").await
     }
 
     async fn announce_status(&self, user: &UserId, status: PresenceStatus, reason: &str) -> Result<()> {

@@ -2,12 +2,12 @@
 
 use super::{Chat, derived};
 use crate::domain::page::{MAX_PAGE, Page, Paged};
-use crate::domain::{Actor, ConversationId, MessageId, ReadPosition, Seq, Unread, UserId};
+use crate::domain::{Actor, ConversationId, Member, MessageId, Seq, Unread, UserId};
 use crate::error::Result;
 use crate::moderation::Action;
 use crate::store::conversations::ConversationFilter;
-use crate::store::positions::{Moved, Step};
-use crate::store::unread::AdvanceTo;
+use crate::store::positions::{Moved, PositionStep, Step};
+use crate::store::unread::{Advance, AdvanceTo};
 use crate::store::{PositionStoreExt, UnreadStoreExt};
 
 /// What a step did to the actor's own counts.
@@ -148,26 +148,30 @@ impl Chat {
         Ok(known.into_iter().map(|count| count.or_else(|| recounted.next()).unwrap_or_default()).collect())
     }
 
-    /// Lets a user begin in a conversation: nothing said so far is unread.
-    pub(super) async fn begin(&self, members: &[UserId], conversation: &ConversationId, head: Seq) -> Result<()> {
-        use crate::store::positions::PositionStep;
-        use crate::store::unread::Advance;
-        let ports = &self.inner.ports;
-        if head > Seq::ZERO {
-            let step = |user: &UserId| PositionStep {
-                user: user.clone(),
+    /// Lets members begin in a conversation: nothing said before they joined is unread. Harmless to repeat, also when
+    /// they have read or marked as unread since.
+    pub(super) async fn begin(&self, conversation: &ConversationId, members: &[Member]) -> Result<()> {
+        let positions = &self.inner.ports.positions;
+        let places: Vec<_> = members.iter().map(|member| (member.user_id.clone(), conversation.clone())).collect();
+        let receipts = positions.receipts_many(&places).await?;
+        let joining = members.iter().zip(receipts).filter(|(member, receipts)| receipts.joined < member.joined_seq);
+        let steps: Vec<_> = joining
+            .map(|(member, _)| PositionStep {
+                user: member.user_id.clone(),
                 conversation: conversation.clone(),
-                step: Step::Joined(head),
-            };
-            ports.positions.step_many(&members.iter().map(step).collect::<Vec<_>>()).await?;
+                step: Step::Joined(member.joined_seq),
+            })
+            .collect();
+        if steps.is_empty() {
+            return Ok(());
         }
-        let advance = |user: &UserId| Advance {
-            user: user.clone(),
-            conversation: conversation.clone(),
-            to: AdvanceTo::Position(ReadPosition::at(head)),
-        };
-        let advances: Vec<_> = members.iter().map(advance).collect();
-        derived("unread", ports.unread.advance_many(&advances).await);
+        let moved = positions.step_many(&steps).await?;
+        let advances = steps.into_iter().zip(moved).map(|(PositionStep { user, conversation, .. }, moved)| Advance {
+            user,
+            conversation,
+            to: AdvanceTo::Position(moved.after.read),
+        });
+        derived("unread", self.inner.ports.unread.advance_many(&advances.collect::<Vec<_>>()).await);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::derive::{activity, recorded};
 use super::{Chat, derived};
 use crate::domain::message::{Draft, MessageKind, NewMessage};
 use crate::domain::{
-    Actor, Attachment, ClientKey, ConversationId, FileId, Mentions, Message, RoomId, UserId, conversation,
+    Actor, Attachment, ClientKey, ConversationId, ConversationKind, FileId, Mentions, Message, RoomId, UserId, conversation,
 };
 use crate::error::{Code, Error, Result};
 use crate::event::MessageSent;
@@ -76,7 +76,7 @@ impl Chat {
         }
         // Before anything is made for it.
         draft.check()?;
-        let (conversation, access) = self.target(actor, to.into()).await?;
+        let (conversation, access) = self.target(actor, to.into(), &draft).await?;
         let draft = self.complete(&conversation, draft).await?;
         let new = NewMessage {
             id: self.new_message_id(),
@@ -108,7 +108,7 @@ impl Chat {
         Ok(Sent { message: appended.message, duplicate: appended.duplicate })
     }
 
-    async fn target(&self, actor: &Actor, to: Target) -> Result<(ConversationId, Access)> {
+    async fn target(&self, actor: &Actor, to: Target, draft: &Draft) -> Result<(ConversationId, Access)> {
         match to {
             Target::Conversation(conversation) => {
                 let access = self.inner.guard.check(actor, &conversation, Action::Send).await?;
@@ -118,12 +118,16 @@ impl Chat {
                 let conversation = conversation::direct_id(&actor.user, &user)?;
                 let access = match self.inner.guard.check(actor, &conversation, Action::Send).await {
                     Err(error) if error.code() == Code::Forbidden => {
+                        check_first(draft)?;
                         self.direct(actor, &user).await?;
                         self.inner.guard.check(actor, &conversation, Action::Send).await?
                     }
                     outcome => outcome?,
                 };
-                Ok((conversation, access))
+                match access.kind {
+                    ConversationKind::Direct => Ok((conversation, access)),
+                    _ => Err(Code::Conflict.into()),
+                }
             }
         }
     }
@@ -163,16 +167,29 @@ impl Chat {
         }
         mentions.users.sort_unstable();
         mentions.users.dedup();
-        let room = RoomId::from(conversation);
-        let known = match self.inner.ports.rooms.roles(&room, &mentions.users).await? {
-            Some(roles) => roles.into_iter().map(|role| role.is_some()).collect(),
-            None => {
-                let members = self.inner.ports.conversations.members_by_id(conversation, &mentions.users).await?;
-                members.into_iter().map(|member| member.is_some()).collect::<Vec<_>>()
-            }
-        };
-        let mut known = known.into_iter();
+        let mut known = self.are_members(conversation, &mentions.users).await?.into_iter();
         mentions.users.retain(|_| known.next().unwrap_or(false));
         Ok(mentions)
     }
+
+    /// Which of these users are members: the index knows, else truth.
+    pub(super) async fn are_members(&self, conversation: &ConversationId, users: &[UserId]) -> Result<Vec<bool>> {
+        let ports = &self.inner.ports;
+        if let Some(roles) = ports.rooms.roles(&RoomId::from(conversation), users).await? {
+            return Ok(roles.into_iter().map(|role| role.is_some()).collect());
+        }
+        let members = ports.conversations.members_by_id(conversation, users).await?;
+        Ok(members.into_iter().map(|member| member.is_some()).collect())
+    }
+}
+
+/// What the first message of a conversation hangs on cannot be there yet.
+fn check_first(draft: &Draft) -> Result<()> {
+    if !draft.attachments.is_empty() {
+        return Err(Code::FileNotFound.into());
+    }
+    if draft.reply_to.is_some() || draft.thread.is_some() {
+        return Err(Code::MessageNotFound.into());
+    }
+    Ok(())
 }

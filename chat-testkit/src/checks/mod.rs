@@ -11,6 +11,7 @@ pub mod outbox;
 pub mod positions;
 pub mod presence;
 pub mod rooms;
+pub mod service;
 pub mod unread;
 pub mod users;
 
@@ -30,6 +31,7 @@ pub fn all() -> impl Iterator<Item = Check> {
         events::CHECKS,
     ]
     .into_iter()
+    .chain(service::ALL)
     .flatten()
     .copied()
 }

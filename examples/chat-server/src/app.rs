@@ -74,12 +74,18 @@ impl App {
         self.conns.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// A socket comes: it gets what is sent to its user.
+    pub(crate) fn arrive(&self, conn: &Arc<Conn>) {
+        self.sockets.enter(conn);
+        metrics::sockets(1.0);
+    }
+
     /// A socket is gone: it gets nothing more, and its user's presence follows. Happens once per socket.
     pub(crate) async fn leave(&self, conn: &Conn) {
         if !conn.leave() {
             return;
         }
-        if self.sockets.leave(conn) && conn.was_received() {
+        if self.sockets.leave(conn) {
             metrics::sockets(-1.0);
         }
         if let Err(error) = self.chat.disconnect(&conn.actor).await {

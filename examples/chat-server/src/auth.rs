@@ -49,7 +49,7 @@ pub struct Identity {
     pub role: PlatformRole,
     /// The roles as the token writes them.
     pub roles: Vec<String>,
-    /// Until when the token holds.
+    /// Until when the token holds, its own words; the leeway comes on top.
     pub expires: Timestamp,
 }
 
@@ -103,8 +103,8 @@ impl Auth {
         }
         // Neither the token nor what the library says about it is kept: both end up in logs too easily.
         let claims = decode::<Claims>(token, &self.key, &self.validation).map_err(|_| invalid())?.claims;
-        let expires = moment(claims.exp)?.after(LEEWAY);
-        if expires <= now {
+        let expires = moment(claims.exp)?;
+        if expires.after(LEEWAY) <= now {
             return Err(Code::AuthExpired.into());
         }
         if let Some(begins) = claims.nbf
@@ -200,7 +200,7 @@ mod tests {
         });
         let identity = auth().verify(&token, NOW).unwrap();
         assert_eq!((identity.user.as_str(), identity.name.as_deref()), ("ada", Some("Ada")));
-        assert_eq!((identity.role, identity.expires), (PlatformRole::Admin, NOW.after(Duration::from_secs(65))));
+        assert_eq!((identity.role, identity.expires), (PlatformRole::Admin, NOW.after(Duration::from_secs(60))));
     }
 
     #[test]
@@ -251,6 +251,41 @@ mod tests {
         let signed = token(Algorithm::HS256, "a secret", |_| {});
         let claims = signed.split('.').nth(1).unwrap();
         assert_eq!(code(&format!("eyJhbGciOiJub25lIn0.{claims}.")), Some(Code::AuthInvalid));
+    }
+
+    /// A key whose other half was thrown away, and a token it signed for `ada`, good until 2100.
+    const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA9hfMieYcz/3bGiSMHdtw\n\
+        xzwqKXAPsKbNI0ubV1jg7Bb9BtB+dgFUVIk2r2r0CvzFbvL3KclW2RN1Rl6e7p96\n\
+        49ruqDHkuo/IeYpN9IdKNbG/E4jpf9KectqqjCphD6qdDAPTzULCRvJS8xAhArmH\n\
+        uZeKyETK6unw8E9uxxmsB6W03cCqhV3jQc0fJvVgN75FWcpOm3PZzp2sZ0kQfe3y\n\
+        cs2vKzrcDOkfoLaKanLoBWJIfvoVvWeikhAcLEjBh3W8848blF/S74UZnJ7M2wwW\n\
+        4ZFfSCR0GaFXzR49QIi7gN5lzNSKJNC3mjMRKLek0Ow4xV2KzTIJrmGRKXC4QG7F\n\
+        6QIDAQAB\n\
+        -----END PUBLIC KEY-----";
+    const SIGNED: &str = concat!(
+        "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhZGEiLCJpc3MiOiJjaGF0IiwiYXVkIjoiY2hhdCIsImV4cCI",
+        "6NDEwMjQ0NDgwMH0.N3ilopwgejsJk1fxoa0UP5V6kDtDAAsZ0IGCJ7WHcmhiTH0uPA86ovrdW4dB4a18GLSCEgLsuKiHO1r",
+        "3syOJ57lmj63EuhmKI6O01aALKlgGyddT8Sq37f_s00Nni-sxW396NBc7xR0YWeycakZOAv9517BgzvPfAKWRk639Ck56ZPF",
+        "meys_QIssimpC746fxg3lCX_917qErB5Sl7Ytr9h8LzOCoc5Z9pe2BJ45rJIqNt6p_OSZqQ_VhK7CxloXANbBezhZLaQWRz6",
+        "6api-rYfAc-15eedAlDD_YjaMZLv7V-8X6s-OccaCLjYsq38mHjQzvSoYSiRG8hS9_Ggs6A",
+    );
+
+    #[test]
+    fn an_rsa_key_checks_tokens_and_makes_none() {
+        let auth = Auth::rs256(PUBLIC_KEY, Realm::default()).unwrap();
+        assert_eq!(auth.verify(SIGNED, NOW).unwrap().user.as_str(), "ada");
+        assert!(!auth.signs() && auth.issue(&UserId::new("ada").unwrap(), None, NOW).is_err());
+        let changed = SIGNED.replacen('.', ".e30", 1);
+        assert_eq!(auth.verify(&changed, NOW).map_err(|error| error.code()), Err(Code::AuthInvalid));
+        assert!(Auth::rs256("no key", Realm::default()).is_err());
+    }
+
+    #[test]
+    fn a_public_key_is_no_secret_to_sign_with() {
+        let auth = Auth::rs256(PUBLIC_KEY, Realm::default()).unwrap();
+        let forged = token(Algorithm::HS256, PUBLIC_KEY, |_| {});
+        assert_eq!(auth.verify(&forged, NOW).map_err(|error| error.code()), Err(Code::AuthInvalid));
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn pairs(arguments: impl IntoIterator<Item = String>) -> (Vec<(String, String)>,
         let (name, value) = match option.split_once('=') {
             Some((name, value)) => (name, value.to_owned()),
             // A switch stands alone; what takes a value is followed by one.
-            None => (option, arguments.next_if(is_value).unwrap_or_else(|| "true".to_owned())),
+            None => (option, arguments.next_if(|next| is_value(next)).unwrap_or_else(|| "true".to_owned())),
         };
         pairs.push((format!("CHAT_{}", name.replace('-', "_").to_uppercase()), value));
     }
@@ -95,7 +95,7 @@ fn pairs(arguments: impl IntoIterator<Item = String>) -> (Vec<(String, String)>,
 }
 
 /// Whether an argument is the value of the option before it. A key in PEM begins with dashes too.
-fn is_value(argument: &String) -> bool {
+fn is_value(argument: &str) -> bool {
     !argument.starts_with("--") || argument.starts_with("-----BEGIN")
 }
 

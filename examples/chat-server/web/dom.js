@@ -36,6 +36,7 @@ const PATHS = {
   archive: "M3.5 5h17v4h-17zM5 9v10.5h14V9M10 13h4",
   reply: "M10 7L4 12l6 5M4.5 12H14c3.5 0 6 2 6 6",
   thread: "M4 5h16v11h-9l-5 4v-4H4zM8 9h8M8 12h5",
+  copy: "M9 9h11v11H9zM15 9V4H4v11h5",
   edit: "M4 20l1-4.5L16 4.5l3.5 3.5L8.5 19z",
   trash: "M4 7h16M9 7V4h6v3M6.5 7l1 13h9l1-13M10 11v5M14 11v5",
   smile: "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17zM8.5 14c1.8 2.6 5.2 2.6 7 0M9 9.5v.5M15 9.5v.5",

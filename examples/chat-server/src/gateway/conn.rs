@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use chat_core::clock::Timestamp;
-use chat_core::domain::{Actor, UserId};
+use chat_core::domain::{Actor, Device, UserId};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -48,6 +48,8 @@ pub(crate) struct Conn {
     pub(crate) actor: Actor,
     /// What its token said.
     pub(crate) identity: Identity,
+    /// What its client said about its device.
+    pub(crate) device: Option<Device>,
     /// How many bytes may wait for its peer.
     pub(crate) out_bytes: u64,
     socket: Weak<Socket>,
@@ -55,28 +57,41 @@ pub(crate) struct Conn {
     /// What came before the CONNECT packet was sent; `None` from then on.
     early: Mutex<Option<Vec<Frame>>>,
     active: AtomicBool,
+    dismissed: AtomicBool,
     left: AtomicBool,
+}
+
+/// What is known of a socket when it is let in.
+pub(crate) struct Arrival {
+    /// Its number among all sockets of this process.
+    pub(crate) id: u64,
+    /// Who acts through it.
+    pub(crate) actor: Actor,
+    /// What its token said.
+    pub(crate) identity: Identity,
+    /// What its client said about its device.
+    pub(crate) device: Option<Device>,
+    /// Its Engine.IO session.
+    pub(crate) session: Arc<Session>,
+    /// How many bytes may wait for its peer.
+    pub(crate) out_bytes: u64,
 }
 
 impl Conn {
     /// A socket that was let in and has not been told yet.
-    pub(crate) fn new(
-        id: u64,
-        actor: Actor,
-        identity: Identity,
-        socket: &Arc<Socket>,
-        session: Arc<Session>,
-        out_bytes: u64,
-    ) -> Self {
+    pub(crate) fn new(arrival: Arrival, socket: &Arc<Socket>) -> Self {
+        let Arrival { id, actor, identity, device, session, out_bytes } = arrival;
         Self {
             id,
             actor,
             identity,
+            device,
             out_bytes,
             socket: Arc::downgrade(socket),
             session,
             early: Mutex::new(Some(Vec::new())),
             active: AtomicBool::new(true),
+            dismissed: AtomicBool::new(false),
             left: AtomicBool::new(false),
         }
     }
@@ -142,10 +157,15 @@ impl Conn {
         }
     }
 
-    /// Ends the socket, as a server does: the client does not come back by itself.
-    pub(crate) fn dismiss(&self, cause: &'static str) {
-        let told = self.socket.upgrade().map(Socket::disconnect);
-        match told {
+    /// Ends the socket, as a server does: the client does not come back by itself. Happens once.
+    pub(crate) fn dismiss(&self, cause: &'static str, farewell: Option<&Frame>) {
+        if self.dismissed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(farewell) = farewell {
+            self.send(farewell);
+        }
+        match self.socket.upgrade().map(Socket::disconnect) {
             Some(Err(SocketError::InternalChannelFull)) => self.cut(cause),
             _ => metrics::cut(cause),
         }

@@ -22,7 +22,7 @@ use socketioxide::socket::Socket;
 use tokio::sync::mpsc;
 
 use super::answer::{report, told_code};
-use super::conn::Conn;
+use super::conn::{Arrival, Conn};
 use super::dispatch;
 use super::queue::Intake;
 use super::session::Session;
@@ -104,10 +104,10 @@ async fn try_admit(app: &Arc<App>, socket: &Arc<Socket>, auth: Option<&str>) -> 
     find_line(socket, &session);
     let lease = SessionId::from_uuid(uuid::Uuid::new_v4());
     let actor = Actor { user: identity.user.clone(), session: Some(lease), role: identity.role };
-    let conn = Conn::new(app.next_conn(), actor, identity, socket, session, app.options.out_bytes);
-    let conn = Arc::new(conn);
-    app.sockets.enter(&conn);
-    if let Err(error) = arrive(app, &conn, device).await {
+    let arrival = Arrival { id: app.next_conn(), actor, identity, device, session, out_bytes: app.options.out_bytes };
+    let conn = Arc::new(Conn::new(arrival, socket));
+    app.arrive(&conn);
+    if let Err(error) = arrive(app, &conn).await {
         app.leave(&conn).await;
         return Err(error);
     }
@@ -164,11 +164,11 @@ fn find_line(socket: &Socket, session: &Session) {
 }
 
 /// The socket's user is here, and gets what happens in its conversations.
-async fn arrive(app: &App, conn: &Conn, device: Option<Device>) -> Result<()> {
+async fn arrive(app: &App, conn: &Conn) -> Result<()> {
     let joined = joined(app, conn.user()).await;
     app.sockets.settle(conn, joined.as_deref().unwrap_or_default());
     joined?;
-    app.chat.connect(&conn.actor, device).await.map(drop)
+    app.chat.connect(&conn.actor, conn.device.clone()).await.map(drop)
 }
 
 /// The conversations of a user.
@@ -194,6 +194,5 @@ fn receive(app: &Arc<App>, socket: &Socket, conn: Arc<Conn>) {
     socket.extensions.insert(Arc::clone(&conn));
     let (leaving, gone) = (Arc::clone(app), Arc::clone(&conn));
     socket.on_disconnect(move || async move { leaving.leave(&gone).await });
-    metrics::sockets(1.0);
     tokio::spawn(dispatch::serve(Arc::clone(app), conn, waiting));
 }

@@ -7,7 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chat_core::domain::{ConversationId, SessionId, UserId};
+use chat_core::clock::Timestamp;
+use chat_core::domain::{ConversationId, UserId};
 use parking_lot::RwLock;
 
 use super::conn::{Conn, Frame};
@@ -201,11 +202,19 @@ impl Sockets {
         self.0.read().users.values().flat_map(|local| &local.conns).cloned().collect()
     }
 
-    /// The sessions of all sockets, to be renewed.
-    pub(crate) fn leases(&self) -> Vec<(UserId, SessionId)> {
+    /// The sockets whose token has ended.
+    pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<Conn>> {
+        self.find(|conn| conn.ends_at() <= now)
+    }
+
+    /// The sockets through which something was asked since this was last asked.
+    pub(crate) fn active(&self) -> Vec<Arc<Conn>> {
+        self.find(|conn| conn.was_active())
+    }
+
+    fn find(&self, fits: impl Fn(&Conn) -> bool) -> Vec<Arc<Conn>> {
         let inner = self.0.read();
-        let conns = inner.users.values().flat_map(|local| &local.conns);
-        conns.filter_map(|conn| Some((conn.user().clone(), conn.actor.session.clone()?))).collect()
+        inner.users.values().flat_map(|local| &local.conns).filter(|conn| fits(conn)).cloned().collect()
     }
 
     /// Every user with a socket here.

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { chromium } from "playwright-core";
+import { Client, closeAll } from "./client.mjs";
 
 const URL = process.env.CHAT_URL ?? "http://127.0.0.1:3000";
 const ARTIFACTS = process.env.CHAT_ARTIFACTS ?? mkdtempSync(join(tmpdir(), "chat-page-"));
@@ -22,6 +23,7 @@ const browser = await chromium.launch({
 });
 const problems = []; // console errors, policy violations, uncaught exceptions: there must be none
 after(async () => {
+  await closeAll();
   await browser.close();
   console.log(`# screenshots: ${ARTIFACTS}`);
 });
@@ -337,6 +339,7 @@ step("the keyboard alone is enough", async () => {
   await ada.composer.and(ada.page.locator(":focus")).waitFor();
   await ada.page.keyboard.type("Written without a mouse");
   await ada.page.keyboard.press("Enter");
+  await ada.message("Written without a mouse").getByRole("img", { name: /^(Sent|Delivered|Read)$/ }).waitFor();
   await ada.message("Written without a mouse").focus();
   await ada.page.keyboard.press("ArrowUp");
   await ada.page.keyboard.press("ArrowDown");
@@ -367,6 +370,29 @@ step("a lost connection comes back, with what was missed and what was written me
   assert.deepEqual(await last(ada), [...missed, "I wrote this in a tunnel."]);
   assert.deepEqual(await last(ben), await last(ada));
   await ada.message("all pink").getByRole("button", { name: /🎉/ }).waitFor();
+});
+
+step("older messages come in above, and what one reads stays in place", async () => {
+  const friend = await Client.connect(`dora-${RUN}`, { name: `Dora ${RUN}` });
+  const receiverId = ada.fullName.toLowerCase().replaceAll(" ", "-");
+  for (let i = 1; i <= 130; i++) await friend.send({ receiverId }, `Number ${i}. ${"And on it goes. ".repeat(i % 5)}`);
+  await reads(ada.badge(friend.name), "99+");
+  await ada.entry(friend.name).click();
+  const log = ada.page.getByRole("log", { name: "Messages" });
+  await ada.message("Number 130.").waitFor();
+  const place = (scroll) => log.evaluate((element, scroll) => {
+    if (scroll) element.scrollTo(0, 150);
+    return element.querySelector('[data-seq="84"]').getBoundingClientRect().top;
+  }, scroll);
+  const before = await place(true);
+  await ada.message("Number 31.").waitFor({ state: "attached" });
+  const now = await place(false);
+  assert.ok(Math.abs(now - before) < 2, `nothing jumps: from ${before} to ${now}`);
+  await log.evaluate((element) => element.scrollTo(0, 0));
+  await ada.message("Number 1.").waitFor({ state: "attached" });
+  await ada.page.getByRole("button", { name: "Newest" }).click();
+  await gone(ada.badge(friend.name));
+  friend.close();
 });
 
 step("health shows the server's checks and numbers", async () => {

@@ -85,6 +85,7 @@ export class Client {
   /** Connects; fails when the server refuses. */
   static async connect(userId = fresh("user"), { token, name, ...options } = {}) {
     const client = new Client(userId, token ?? (await tokenFor(userId, name)), options);
+    client.name = name ?? userId;
     await client.connected();
     return client;
   }

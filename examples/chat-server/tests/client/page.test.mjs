@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, mock, test } from "node:test";
 import { ChatSocket, PACKET, backoff, decodePacket, encodePacket, socketUrl } from "../../web/socket.js";
-import { EMPTY, TYPING_MS, createStore, listed, merge, receiptOf, reduce, titleOf } from "../../web/store.js";
+import { EMPTY, TYPING_MS, announcement, createStore, listed, merge, receiptOf, reduce, titleOf } from "../../web/store.js";
 import { badge, count, day, hue, idFromName, initials, people, short } from "../../web/format.js";
 import { parse } from "../../web/views/health.js";
 
@@ -396,6 +396,15 @@ describe("state", () => {
   test("a direct conversation is called after the other person", () => {
     const direct = conversation({ type: "PRIVATE", name: "YOU" });
     assert.equal(titleOf(loaded({ type: "PRIVATE" }), direct), "YOU");
+  });
+
+  test("system messages are said in the page's words", () => {
+    const say = (subType, more) => announcement(loaded(), { content: "?", metadata: { subType, actorId: "me", ...more } });
+    assert.equal(say("GROUP_CREATED"), "ME created the group");
+    assert.equal(say("PARTICIPANT_ADDED", { userId: "you", count: "1" }), "ME added YOU");
+    assert.equal(say("PARTICIPANT_REMOVED", { count: "3" }), "ME removed 3 people");
+    assert.equal(say("SOMETHING_NEW"), "?");
+    assert.equal(announcement(loaded(), { content: "hello" }), "hello");
   });
 
   test("ids that are names of object properties are only ids", () => {

@@ -87,7 +87,7 @@ export function messageList(app, list, actions) {
     const leads = conversation?.role !== "member";
     openMenu(anchor, [
       mine(message) && actions.edit && { label: "Edit", icon: "edit", select: () => actions.edit(message) },
-      { label: "Copy text", icon: "reply", select: () => app.attempt(navigator.clipboard.writeText(message.content)) },
+      { label: "Copy text", icon: "copy", select: () => app.attempt(navigator.clipboard.writeText(message.content)) },
       (leads || conversation?.type === "PRIVATE") && {
         label: message.pin ? "Unpin" : "Pin", icon: "pin", select: () => app.attempt(chat.pinMessage(message.messageId, !message.pin)),
       },
@@ -136,6 +136,7 @@ export function messageList(app, list, actions) {
     toolbar: bar,
     render(state, items) {
       shown = items;
+      const focused = list.contains(document.activeElement);
       keyed(list, items, {
         key: ({ key }) => key,
         stamp: (row) => stamp(state, row),
@@ -144,12 +145,14 @@ export function messageList(app, list, actions) {
           element.className = classes(state, row);
           if (row.kind === "message") element.dataset.seq = row.message.seq;
           const offered = element.contains(bar);
-          const focused = bar.contains(document.activeElement) ? document.activeElement : null;
+          const pressed = bar.contains(document.activeElement) ? document.activeElement : null;
           element.firstChild.replaceChildren(...contents(state, row));
           if (offered && !row.message?.deleted) element.querySelector(".bubble")?.append(bar);
-          if (offered) focused?.focus({ preventScroll: true });
+          if (offered) pressed?.focus({ preventScroll: true });
         },
       });
+      // A message on its way gives its place to the one that arrived; the focus goes along.
+      if (focused && !list.contains(document.activeElement)) [...list.querySelectorAll(".message")].at(-1)?.focus({ preventScroll: true });
     },
   };
 

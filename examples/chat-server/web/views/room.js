@@ -164,8 +164,9 @@ export function roomView(app) {
     const room = state.rooms.get(place);
     const outbox = state.outbox.filter((item) => !item.thread && (item.conversationId ?? item.receiverId) === place);
     const items = rows({ messages: mainMessages(room), outbox, newFrom });
-    const held = !moved && !atEnd() ? firstVisible() : null;
-    const before = held?.offsetTop;
+    const follow = moved || atEnd();
+    const held = follow ? null : firstEnding();
+    const before = held && bottom(held);
     const firstFill = items.length > 0 && list.dataset.place !== place;
     log.setAttribute("aria-busy", String(!room && app.route.view === "room"));
     messages.render(state, items);
@@ -176,14 +177,16 @@ export function roomView(app) {
       const line = list.querySelector(".separator.new");
       if (line) line.scrollIntoView({ block: "center", behavior: "instant" });
       else toEnd();
-    } else if (!held) {
+    } else if (follow) {
       toEnd();
-    } else if (held.isConnected) {
-      log.scrollTop += held.offsetTop - before; // whatever came in above, what one reads stays in place
+    } else if (held?.isConnected) {
+      log.scrollTop += bottom(held) - before; // whatever came in above, what one reads stays in place
     }
   }
 
-  const firstVisible = () => [...list.children].find((row) => row.offsetTop + row.offsetHeight > log.scrollTop && row.matches(".message")) ?? null;
+  /** The first message that ends on screen; its end stays, for its head may go when older ones join its group. */
+  const firstEnding = () => [...list.querySelectorAll(".message")].find((row) => bottom(row) > log.scrollTop) ?? null;
+  const bottom = (row) => row.offsetTop + row.offsetHeight;
 
   /** What is on screen, in front of somebody, has been seen. */
   function look() {

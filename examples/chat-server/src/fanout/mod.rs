@@ -1,0 +1,119 @@
+//! From the log of events to the sockets of this process.
+//!
+//! Every process follows the whole log by its own cursors, so two processes on one log are one chat, and one that was
+//! cut off goes on where it stood. What is lost for good ends every socket here: the clients come back and catch up.
+
+mod badges;
+mod deliver;
+mod merge;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::error::Result;
+use chat_core::event::{Event, Topic};
+use chat_core::store::EventTail;
+use chat_core::store::events::TailRead;
+use tokio::sync::watch;
+
+pub(crate) use badges::{Badges, run as run_badges};
+use merge::{Merge, READ};
+
+use crate::app::{App, Phase};
+use crate::metrics;
+
+/// How long one look into the log waits for something to come.
+const WAIT: Duration = Duration::from_secs(1);
+/// How long to rest after a failure.
+const REST: Duration = Duration::from_millis(250);
+
+/// Follows the log.
+pub(crate) struct Fanout {
+    app: Arc<App>,
+    tail: Arc<dyn EventTail>,
+    merge: Merge,
+}
+
+impl Fanout {
+    /// Begins after everything that is in the log by now.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub(crate) async fn begin(app: Arc<App>) -> Result<Self> {
+        let tail = Arc::clone(&app.chat.ports().tail);
+        let merge = Merge::new(tail.ends(&merge::topics()).await?);
+        Ok(Self { app, tail, merge })
+    }
+
+    /// Follows until the server closes.
+    pub(crate) async fn run(mut self, mut phases: watch::Receiver<Phase>) {
+        loop {
+            let step = tokio::select! {
+                step = self.step() => step,
+                _ = phases.wait_for(|phase| *phase >= Phase::Closing) => return,
+            };
+            if let Err(error) = step {
+                tracing::warn!(code = %error.code(), "the log could not be followed");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+
+    /// Reads once, and passes on what is in order.
+    async fn step(&mut self) -> Result<()> {
+        let wait = if self.merge.is_waiting() { Duration::ZERO } else { WAIT };
+        let reads = self.tail.read_since(&self.merge.cursors(), READ, wait).await?;
+        self.shut_out(&reads);
+        let gone = self.merge.take(reads);
+        if !gone.is_empty() {
+            self.lost(&gone).await?;
+        }
+        let mut passed_on = 0;
+        while let Some(envelope) = self.merge.next() {
+            match &envelope.event {
+                Event::ConversationNameUpdated(name) => {
+                    let picture = self.merge.picture_with(name);
+                    deliver::renamed(&self.app, name, picture, envelope.at);
+                }
+                _ => deliver::deliver(&self.app, &envelope).await,
+            }
+            passed_on += 1;
+            tokio::task::consume_budget().await;
+        }
+        metrics::fanned_out(passed_on);
+        Ok(())
+    }
+
+    /// Who was removed gets nothing more, not even what stands before the removal in what was just read.
+    fn shut_out(&self, reads: &[TailRead]) {
+        for read in reads {
+            let TailRead::Events { events, next } = read else { continue };
+            if next.topic != Topic::Conversations {
+                continue;
+            }
+            for envelope in events.iter().flatten() {
+                match &envelope.event {
+                    Event::ParticipantRemoved(gone) => self.app.sockets.expel(&gone.conversation_id, &gone.participant_id),
+                    Event::ParticipantLeft(gone) => self.app.sockets.expel(&gone.conversation_id, &gone.participant_id),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Part of the log is gone: nobody here can be told what was in it, so everybody asks anew.
+    async fn lost(&mut self, topics: &[Topic]) -> Result<()> {
+        for end in self.tail.ends(topics).await? {
+            self.merge.jump(end);
+        }
+        let passing = [Topic::Typing, Topic::Presence];
+        if topics.iter().all(|topic| passing.contains(topic)) {
+            return Ok(());
+        }
+        tracing::warn!(?topics, "part of the log is gone: every socket is to catch up");
+        for conn in self.app.sockets.all() {
+            conn.cut("gap");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! How the server is: health, readiness, metrics.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chat_core::error::Result;
+use chat_core::event::Topic;
+use chat_core::store::MessageStoreExt;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::app::App;
+use crate::metrics;
+
+/// How long a check may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many events may wait to be published before that is worth telling.
+const MAX_PENDING: u64 = 10_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State_ {
+    Ok,
+    Degraded,
+    Down,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    status: State_,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+/// `GET /health`
+pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
+    let ports = app.chat.ports();
+    let nowhere = chat_core::domain::ConversationId::derived(&["health"]);
+    let (messages, outbox, events, presence, profiles) = tokio::join!(
+        check(State_::Down, ports.messages.head(&nowhere)),
+        check(State_::Down, ports.outbox.stats()),
+        check(State_::Degraded, ports.tail.ends(&[Topic::Conversations])),
+        check(State_::Degraded, ports.presence.stats()),
+        check(State_::Degraded, ports.users.stats()),
+    );
+    let entries = profiles.1.as_ref().map_or(0, |stats| stats.cached);
+    let mut outbox = outbox;
+    if let (Check { status: status @ State_::Ok, message }, Some(stats)) = (&mut outbox.0, &outbox.1)
+        && stats.pending > MAX_PENDING
+    {
+        *status = State_::Degraded;
+        *message = Some(format!("{} events wait to be published", stats.pending));
+    }
+    let checks = BTreeMap::from([
+        ("messages", messages.0),
+        ("outbox", outbox.0),
+        ("events", events.0),
+        ("presence", presence.0),
+        ("profiles", profiles.0),
+    ]);
+    let status = checks.values().map(|check| check.status).max().unwrap_or(State_::Ok);
+    let rendered = metrics::recorder().map(|recorder| recorder.render()).unwrap_or_default();
+    let uptime = app.chat.now().since(app.started);
+    let body = json!({
+        "status": status,
+        "checks": checks,
+        "profileCache": {
+            "entries": entries,
+            "hits": metrics::counted(&rendered, "chat_profile_hits_total"),
+            "misses": metrics::counted(&rendered, "chat_profile_misses_total"),
+        },
+        "uptimeMs": u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    let code = if status == State_::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (code, Json(body)).into_response()
+}
+
+/// Asks something; a failure counts as `worst`.
+async fn check<T>(worst: State_, question: impl Future<Output = Result<T>>) -> (Check, Option<T>) {
+    match tokio::time::timeout(PATIENCE, question).await {
+        Ok(Ok(answer)) => (Check { status: State_::Ok, message: None }, Some(answer)),
+        Ok(Err(error)) => (Check { status: worst, message: Some(error.code().to_string()) }, None),
+        Err(_) => (Check { status: worst, message: Some("no answer in time".to_owned()) }, None),
+    }
+}
+
+/// `GET /ready`
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let ready = !app.is_draining();
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(json!({ "ready": ready }))).into_response()
+}
+
+/// `GET /metrics`
+pub(super) async fn render() -> Response {
+    match metrics::recorder() {
+        Some(recorder) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()).into_response(),
+        None => (StatusCode::NOT_FOUND, "the host records metrics itself\n").into_response(),
+    }
+}

@@ -1,0 +1,84 @@
+//! `chat-server`: see `--help`.
+
+use std::process::ExitCode;
+
+use chat_core::error::Error;
+use chat_server::config::{Config, HELP};
+use chat_server::{Options, Server, logs, wiring};
+use tokio::net::TcpListener;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    for argument in &arguments {
+        match argument.as_str() {
+            "--help" | "-h" => return say(HELP),
+            "--version" | "-V" => return say(concat!("chat-server ", env!("CARGO_PKG_VERSION"))),
+            _ => {}
+        }
+    }
+    logs::start();
+    let variables = std::env::vars_os();
+    let variables = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    match Config::read(arguments, variables) {
+        Ok(config) => run(config),
+        Err(error) => refuse(&error),
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> ExitCode {
+    match serve(config).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the server could not go on");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::default().with_dev(config.dev);
+    let listener = TcpListener::bind(config.listen).await?;
+    let address = listener.local_addr()?;
+    let server = Server::start(wiring::chat(config.settings), config.auth, options).await?;
+    if config.dev {
+        let secret = if config.made_up_secret { ", with a secret made up for this run" } else { "" };
+        tracing::warn!("running in --dev: anybody who reaches this address signs in as anybody{secret}");
+    }
+    println!("http://{address}");
+    server.serve(listener, told_to_stop()).await?;
+    Ok(())
+}
+
+/// Waits for SIGTERM, or Ctrl-C.
+async fn told_to_stop() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => tokio::select! {
+                _ = terminated.recv() => {}
+                _ = interrupted => {}
+            },
+            Err(error) => tracing::error!(%error, "SIGTERM cannot be noticed"),
+        }
+    }
+    #[cfg(not(unix))]
+    drop(interrupted.await);
+}
+
+fn say(text: &str) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
+}
+
+/// Every problem on a line of its own.
+fn refuse(error: &Error) -> ExitCode {
+    eprintln!("chat-server cannot start:");
+    for problem in error.detail("reason").unwrap_or("unknown reason").split("; ") {
+        eprintln!("  {problem}");
+    }
+    eprintln!("See --help. Each --option is also a variable: --jwt-secret is CHAT_JWT_SECRET.");
+    ExitCode::from(2)
+}
