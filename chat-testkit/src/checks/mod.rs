@@ -12,6 +12,7 @@ pub mod positions;
 pub mod presence;
 pub mod rooms;
 pub mod service;
+pub mod source;
 pub mod unread;
 pub mod users;
 
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = Check> {
         unread::CHECKS,
         rooms::CHECKS,
         users::CHECKS,
+        source::CHECKS,
         messages::CHECKS,
         positions::CHECKS,
         conversations::CHECKS,

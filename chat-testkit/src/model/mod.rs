@@ -20,6 +20,10 @@ use tokio::runtime::Handle;
 use crate::Offer;
 
 pub mod cache;
+pub mod conversations;
+pub mod events;
+pub mod messages;
+pub mod positions;
 pub mod presence;
 pub mod rooms;
 pub mod unread;

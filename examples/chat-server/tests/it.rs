@@ -14,6 +14,8 @@ mod host;
 mod log;
 #[path = "it/node.rs"]
 mod node;
+#[path = "it/outside/mod.rs"]
+mod outside;
 #[path = "it/presence.rs"]
 mod presence;
 #[path = "it/program.rs"]
@@ -62,7 +64,14 @@ fn main() -> ExitCode {
         log::trials(),
         drain::trials(),
         program::trials(),
-        node::trials(),
+        outside::trials(),
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect());
+    match outside::end() {
+        Ok(()) => conclusion.exit_code(),
+        Err(problems) => {
+            eprintln!("{problems}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,0 +1,88 @@
+//! The page's own logic, the real Socket.IO client, and two people in a real browser: what is written in JavaScript, run
+//! against a server of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use libtest_mimic::{Completion, Failed, Trial};
+
+use super::support::run::{ignorable, without};
+use super::support::server::{SECRET, Server, folder, run};
+
+/// How long all of a file may take, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Names a browser may have.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// Every trial of this topic.
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        ignorable("client", "page", page),
+        ignorable("client", "suite", suite),
+        ignorable("client", "browser", browser),
+    ]
+}
+
+fn page() -> Result<Completion, Failed> {
+    if find("node").is_none() {
+        return without("node", "there is no node");
+    }
+    node("page.test.mjs", &[])
+}
+
+fn suite() -> Result<Completion, Failed> {
+    if let Some(why) = missing("socket.io-client") {
+        return without("node", why);
+    }
+    against_a_server("suite.mjs", &[])
+}
+
+fn browser() -> Result<Completion, Failed> {
+    if let Some(why) = missing("playwright-core") {
+        return without("node", why);
+    }
+    let Some(browser) = BROWSERS.into_iter().find_map(find) else {
+        return without("chromium", "there is no chromium");
+    };
+    let artifacts = std::env::var_os("CHAT_ARTIFACTS").map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-server"), PathBuf::from);
+    let variables = [("CHAT_BROWSER", browser), ("CHAT_ARTIFACTS", artifacts)];
+    against_a_server("browser.mjs", &variables)
+}
+
+fn against_a_server(file: &str, variables: &[(&str, PathBuf)]) -> Result<Completion, Failed> {
+    let server = Server::start();
+    let address = [("CHAT_URL", format!("http://{}", server.address).into()), ("CHAT_SERVER_PID", server.pid().to_string().into())];
+    let outcome = node(file, &[variables, &address].concat());
+    let log = server.log();
+    if log.contains("panicked") {
+        return Err(format!("the server panicked:\n{log}").into());
+    }
+    outcome
+}
+
+/// Runs a file with node, and shows what it said when it fails.
+fn node(file: &str, variables: &[(&str, PathBuf)]) -> Result<Completion, Failed> {
+    let mut command = Command::new("node");
+    command.args(["--test", "--test-reporter=spec", file]).current_dir(folder("tests/client"));
+    command.env("CHAT_JWT_SECRET", SECRET).env("CHAT_DEADLINE_MS", "30000").envs(variables.iter().cloned());
+    // A test run of its own, even when this one was started by another.
+    command.env_remove("NODE_TEST_CONTEXT").env_remove("NODE_OPTIONS");
+    let (passed, said) = run(&mut command, PATIENCE);
+    if passed { Ok(Completion::Completed) } else { Err(format!("{file} failed:\n{said}").into()) }
+}
+
+/// Why nothing that needs this package can run.
+fn missing(package: &str) -> Option<&'static str> {
+    if find("node").is_none() {
+        return Some("there is no node");
+    }
+    let installed = folder("tests/client/node_modules").join(package).is_dir();
+    (!installed).then_some("the npm packages of tests/client are not installed (`cargo xtask setup`)")
+}
+
+/// A program on the PATH.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
