@@ -1,21 +1,4 @@
-//! chat-testkit: proves that a backend keeps the promises of `chat-core`'s ports.
-//!
-//! A backend's author writes one test binary without a harness:
-//!
-//! ```no_run
-//! use chat_testkit::{Offer, run};
-//!
-//! fn main() -> std::process::ExitCode {
-//!     run("memory", |_namespace| async { Ok(Offer::memory()) })
-//! }
-//! ```
-//!
-//! Every promise of every port offered becomes one named trial, such as `memory::presence::expiry_is_one_edge`. What an
-//! offer leaves out is *ignored*, with the reason; a backend named in `CHAT_TEST_REQUIRE` may not be absent.
-//!
-//! * [`checks`]: one file per port, one function per promise.
-//! * [`model`]: reference models; random histories of operations must agree with them.
-//! * [`mutants`]: known bugs of other systems, each of which a named check must find.
+#![doc = include_str!("../README.md")]
 
 #![allow(
     clippy::unwrap_used,

@@ -119,9 +119,14 @@ impl Program {
 
     /// Asks it to stop, as an operator does.
     pub(crate) fn terminate(&self) {
-        let sent = std::process::Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
-        assert!(sent.success());
+        terminate(self.pid());
     }
+}
+
+/// Sends SIGTERM.
+pub(crate) fn terminate(pid: u32) {
+    let sent = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 pub(crate) fn command() -> Command {

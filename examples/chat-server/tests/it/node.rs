@@ -9,7 +9,7 @@ use std::time::Duration;
 use libtest_mimic::{Completion, Failed, Trial};
 use tokio::process::Command;
 
-use crate::host::{Program, SECRET};
+use crate::host::{Program, SECRET, terminate};
 
 /// How long a suite may take.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -103,19 +103,21 @@ async fn drive(suite: &Suite) -> Result<(), Failed> {
     if !suite.server {
         return judge(&output(node).await?);
     }
-    let mut program = Program::start(&["--dev", "--jwt-secret", SECRET]).await;
+    let program = Program::start(&["--dev", "--jwt-secret", SECRET]).await;
     node.env("CHAT_URL", format!("http://{}", program.address))
         .env("CHAT_JWT_SECRET", SECRET)
         .env("CHAT_SERVER_PID", program.pid().to_string());
     if std::env::var_os("CHAT_ARTIFACTS").is_none() {
         node.env("CHAT_ARTIFACTS", Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-server-page"));
     }
-    let output = output(node).await?;
-    judge(&output)?;
-    if program.child.try_wait()?.is_none() {
-        program.terminate();
+    let (pid, mut child) = (program.pid(), program.child);
+    // A program that has ended stays in the system's table until somebody asks, and the suite looks there.
+    let ended = tokio::spawn(async move { child.wait().await });
+    judge(&output(node).await?)?;
+    if !ended.is_finished() {
+        terminate(pid);
     }
-    let ended = tokio::time::timeout(Duration::from_secs(20), program.child.wait()).await??;
+    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await???;
     if ended.success() { Ok(()) } else { Err(format!("the server ended with {ended}").into()) }
 }
 
