@@ -77,6 +77,11 @@ impl Stage {
         Self { chat, clock: offer.clock.clone(), offer, seen: tokio::sync::Mutex::new(seen) }
     }
 
+    /// What it stands on.
+    pub fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
     /// The chat of another process on the same backend.
     pub fn another(&self) -> Chat {
         builder(&self.offer).build()
@@ -102,7 +107,8 @@ impl Stage {
     /// When it cannot be made.
     pub async fn group(&self, name: &str, people: &[&Actor]) -> ConversationId {
         let (maker, others) = people.split_first().expect("somebody who makes it");
-        let group = others.iter().fold(NewGroup::named(name), |group, one| group.with_member(one.user.clone()));
+        let group =
+            others.iter().fold(NewGroup::named(name), |group, one| group.with_member(one.user.clone()));
         let made = self.chat.create_group(maker, group).await.unwrap();
         self.quiet().await;
         made.id
@@ -173,7 +179,8 @@ impl Stage {
 
     /// The wire names of what was published since the last time, sorted: topics have no common order.
     pub async fn kinds(&self) -> Vec<String> {
-        let mut kinds: Vec<String> = self.events().await.iter().map(|event| event.name().to_owned()).collect();
+        let mut kinds: Vec<String> =
+            self.events().await.iter().map(|event| event.name().to_owned()).collect();
         kinds.sort();
         kinds
     }

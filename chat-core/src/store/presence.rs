@@ -42,7 +42,8 @@ port! {
     /// caller, of [`connect`](PresenceStore::connect), [`disconnect`](PresenceStore::disconnect) or
     /// [`sweep`](PresenceStore::sweep), and the edges of one user alternate.
     pub trait PresenceStore {
-        /// Begins a session, or renews it when it is there already.
+        /// Begins a session, or renews it when it lives already. A new session is activity; it ends being idle when the
+        /// user goes online by it.
         ///
         /// # Atomicity
         /// Per user: of racing first sessions exactly one answers [`Transition::WentOnline`]. When earlier leases ran
@@ -52,14 +53,14 @@ port! {
         /// Repeating it is a renewal: [`Transition::None`].
         async fn connect(&self, connect: &Connect) -> Result<Transition>;
 
-        /// Renews leases: the heartbeat.
+        /// Renews leases: the heartbeat. It is no activity, and may shorten a lease.
         ///
         /// # Atomicity
-        /// Per session. A lease that ran out and was not swept yet may be revived: nobody was told that it had ended.
-        /// A session that was disconnected or swept is never revived.
+        /// Per session. A lease that ran out and was not swept yet is revived: nobody was told that it had ended. A
+        /// session that was disconnected or swept is never revived.
         async fn renew_many(&self, sessions: &[(UserId, SessionId)], lease: Duration) -> Result<Vec<Renewal>>;
 
-        /// Ends a session.
+        /// Ends a session, also one that ran out and was not swept yet. Being idle ends with the last one.
         ///
         /// # Atomicity
         /// Per user: of racing last sessions exactly one answers [`Transition::WentOffline`].
@@ -104,7 +105,8 @@ port! {
         /// The users online, in a stable order. Whoever is online during the whole walk is listed exactly once.
         async fn online(&self, page: &Page<UserId>) -> Result<Paged<UserId, UserId>>;
 
-        /// Presence in numbers: users, sessions and the distribution equal a recount of the leases that live.
+        /// Presence in numbers: users, sessions and the distribution equal a recount of the leases that live. A session
+        /// that ran out lasted until its lease ended.
         async fn stats(&self) -> Result<PresenceStats>;
     }
 }

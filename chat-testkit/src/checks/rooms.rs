@@ -176,7 +176,7 @@ async fn rooms_of(rooms: &dyn RoomStore, name: &str) -> BTreeSet<String> {
 }
 
 /// The index is allowed to lag, and nothing else.
-async fn rooms_become<N: AsRef<str>>(rooms: &dyn RoomStore, name: &str, expected: &[N]) {
+async fn rooms_become<N: AsRef<str> + Sync>(rooms: &dyn RoomStore, name: &str, expected: &[N]) {
     let expected = set(expected);
     eventually(&format!("{name:?} is in {expected:?}"), || async { rooms_of(rooms, name).await == expected }).await;
 }
@@ -1082,14 +1082,18 @@ async fn online_tells_of_one_instant(offer: Offer) {
     let gap = made(&*rooms, &with_members("gap", &["cid", "dan"])).await;
     // Here everybody is online, and at every instant one or two are members.
     let guests = made(&*rooms, &with_members("guests", &["eve"])).await;
+    // Here nobody is online while a member.
+    let shy = made(&*rooms, &with_members("shy", &["gil"])).await;
     connect(&*presence, "ann", "x", HOUR).await;
     for name in ["eve", "fay"] {
         connect(&*presence, name, "x", HOUR).await;
     }
     let shift = {
-        let (rooms, presence, guests) = (Arc::clone(&rooms), Arc::clone(&presence), guests.clone());
+        let (rooms, presence) = (Arc::clone(&rooms), Arc::clone(&presence));
+        let (guests, shy) = (guests.clone(), shy.clone());
         move |round: usize| {
-            let (rooms, presence, guests) = (Arc::clone(&rooms), Arc::clone(&presence), guests.clone());
+            let (rooms, presence) = (Arc::clone(&rooms), Arc::clone(&presence));
+            let (guests, shy) = (guests.clone(), shy.clone());
             let turn = move |names: [&'static str; 2]| (names[round % 2], names[(round + 1) % 2]);
             async move {
                 let (here, other) = turn(["ann", "ben"]);
@@ -1101,6 +1105,10 @@ async fn online_tells_of_one_instant(offer: Offer) {
                 let (here, other) = turn(["eve", "fay"]);
                 became(&*rooms, &guests, join(other, 0)).await;
                 became(&*rooms, &guests, leave(here, 0)).await;
+                became(&*rooms, &shy, leave("gil", 0)).await;
+                connect(&*presence, "gil", "x", HOUR).await;
+                disconnect(&*presence, "gil", "x").await;
+                became(&*rooms, &shy, join("gil", 0)).await;
             }
         }
     };
@@ -1112,7 +1120,11 @@ async fn online_tells_of_one_instant(offer: Offer) {
             assert!(found.len() < 2, "{found:?} were never online at once");
             let found = online(&*rooms, &guests).await;
             assert!(!found.is_empty(), "nobody, though eve or fay was in all the time");
-            for (id, allowed) in [(&overlap, 1..=2), (&gap, 0..=1), (&guests, 1..=2)] {
+            for _ in 0..10 {
+                let found = online(&*rooms, &shy).await;
+                assert!(found.is_empty(), "gil was never online while a member");
+            }
+            for (id, allowed) in [(&overlap, 1..=2), (&gap, 0..=1), (&guests, 1..=2), (&shy, 0..=0)] {
                 let found = rooms.stats(id).await.unwrap();
                 assert!(allowed.contains(&found.online), "{found:?} in {id}");
                 assert!(allowed.contains(&found.peak.online), "{found:?} in {id}");
@@ -1553,33 +1565,36 @@ async fn ageing_deletes_nothing(offer: Offer) {
 }
 
 async fn removals_are_forgotten_while_others_come_and_go(offer: Offer) {
+    use RoomChanged::{Changed, Outdated, Unchanged};
     let rooms = rooms(&offer);
-    let all_rooms = numbered("r", 4);
+    let (all_rooms, gone) = (numbered("r", 4), numbered("gone", 300));
     for name in &all_rooms {
         made(&*rooms, &new(name)).await;
     }
-    for round in 0..20_u64 {
-        // Removals of the day before end while new ones are made, in every room at once.
+    for round in 0..30 {
+        // Many removals end at once, while in every room new ones are made.
+        let leave_all: Vec<_> = gone.iter().map(|name| leave(name, 9)).collect();
+        for name in &all_rooms {
+            assert_eq!(rooms.change_members(&room(name), &leave_all).await.unwrap(), vec![Unchanged; gone.len()]);
+        }
+        offer.clock.advance(REMOVAL_MEMORY);
         at_once(8, |nth| {
             let (rooms, r) = (Arc::clone(&rooms), room(&all_rooms[nth % 4]));
             async move {
                 for step in 0..10 {
                     let name = format!("u{nth}-{step}");
-                    let come_and_go = [join(&name, round * 10 + 2), leave(&name, round * 10 + 3), join(&name, 1)];
+                    let come_and_go = [join(&name, 2), leave(&name, 3), join(&name, 1)];
                     let outcomes = rooms.change_members(&r, &come_and_go).await.unwrap();
-                    use RoomChanged::{Changed, Outdated};
-                    assert_eq!(outcomes, [Changed, Changed, Outdated]);
+                    assert_eq!(outcomes, [Changed, Changed, Outdated], "round {round}");
                 }
                 steps(&*rooms, 10).await;
             }
         })
         .await;
-        offer.clock.advance(if round % 2 == 0 { REMOVAL_MEMORY } else { REMOVAL_MEMORY / 3 });
     }
-    offer.clock.advance(REMOVAL_MEMORY);
-    for (nth, name) in all_rooms.iter().enumerate() {
+    for name in &all_rooms {
         assert_eq!(info(&*rooms, &room(name)).await.members, 0);
-        assert_eq!(became(&*rooms, &room(name), join(&format!("u{nth}-0"), 1)).await, RoomChanged::Changed);
+        assert_eq!(became(&*rooms, &room(name), join(&gone[0], 8)).await, Changed);
     }
 }
 

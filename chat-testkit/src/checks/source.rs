@@ -45,7 +45,6 @@ checks! { "source" needs [source]:
     an_outage_is_never_a_miss + outbox + outage,
 }
 
-const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -208,7 +208,7 @@ fn user(user: usize) -> UserId {
     crate::sample::user(USERS[user])
 }
 
-fn user_at(asked: &dyn Debug, found: &UserId) -> std::result::Result<usize, String> {
+fn user_at(asked: Asked<'_>, found: &UserId) -> std::result::Result<usize, String> {
     let place = USERS.iter().position(|name| *name == found.as_str());
     place.ok_or_else(|| format!("{asked:?}\n  lists {found:?}, whom nobody knows"))
 }
@@ -221,12 +221,15 @@ fn changes(of: &[Change]) -> Vec<RoomChange> {
     of.iter().map(|(who, role, version)| RoomChange { user: user(*who), role: *role, version: *version }).collect()
 }
 
-fn refused<T: Debug>(asked: &dyn Debug, found: Result<T>, code: Code) -> Agreement {
+fn refused<T: Debug>(asked: Asked<'_>, found: Result<T>, code: Code) -> Agreement {
     match found {
         Err(error) => same(asked, &(error.code(), error.effect()), &(code, Effect::None)),
         Ok(answer) => Err(format!("{asked:?}\n  answered {answer:?}\n  expected {code:?}")),
     }
 }
+
+/// What was asked, for the report.
+type Asked<'a> = &'a (dyn Debug + Sync);
 
 struct Game {
     rooms: Arc<dyn RoomStore>,
@@ -243,7 +246,7 @@ impl Game {
     }
 
     async fn act(&mut self, operation: &Operation) -> Agreement {
-        let (now, asked) = (self.clock.now(), operation as &dyn Debug);
+        let (now, asked) = (self.clock.now(), operation as Asked<'_>);
         match operation {
             Operation::Create { room, kind, max, members } => self.create(asked, *room, *kind, *max, members).await,
             Operation::Get { rooms } => {
@@ -315,7 +318,7 @@ impl Game {
 
     async fn create(
         &mut self,
-        asked: &dyn Debug,
+        asked: Asked<'_>,
         room: usize,
         of_kind: u8,
         max: Option<u32>,
@@ -361,7 +364,7 @@ impl Game {
         }
     }
 
-    async fn change(&mut self, asked: &dyn Debug, room: usize, of: &[Change]) -> Agreement {
+    async fn change(&mut self, asked: Asked<'_>, room: usize, of: &[Change]) -> Agreement {
         let now = self.clock.now();
         let found = self.rooms.change_members(&id(room), &changes(of)).await;
         let Some(live) = self.live.get_mut(&room) else {
@@ -379,7 +382,7 @@ impl Game {
     }
 
     /// Something happened in a room, if there is one.
-    async fn active(&mut self, asked: &dyn Debug, room: usize, now: Timestamp) -> Agreement {
+    async fn active(&mut self, asked: Asked<'_>, room: usize, now: Timestamp) -> Agreement {
         let Some(live) = self.live.get_mut(&room) else { return Ok(()) };
         live.state = RoomState::Active;
         if now >= live.last_activity {
@@ -395,7 +398,7 @@ impl Game {
         Ok(())
     }
 
-    async fn members(&self, asked: &dyn Debug, room: usize, limit: usize) -> Agreement {
+    async fn members(&self, asked: Asked<'_>, room: usize, limit: usize) -> Agreement {
         let Some(live) = self.live.get(&room) else {
             return refused(asked, self.rooms.members(&id(room), &Page::first(limit)).await, Code::RoomNotFound);
         };
@@ -409,7 +412,7 @@ impl Game {
         same(asked, &listed, &live.members.iter().map(|(who, seat)| (*who, (seat.role, seat.joined_at))).collect())
     }
 
-    async fn online(&mut self, asked: &dyn Debug, room: usize, limit: usize) -> Agreement {
+    async fn online(&mut self, asked: Asked<'_>, room: usize, limit: usize) -> Agreement {
         let here = self.here().await;
         let Some(live) = self.live.get_mut(&room) else {
             return refused(asked, self.rooms.online(&id(room), &Page::first(limit)).await, Code::RoomNotFound);
@@ -427,7 +430,7 @@ impl Game {
         Ok(())
     }
 
-    async fn rooms_of(&self, asked: &dyn Debug, who: usize, limit: usize) -> Agreement {
+    async fn rooms_of(&self, asked: Asked<'_>, who: usize, limit: usize) -> Agreement {
         let rooms_of_who = self.live.iter().filter(|(_, live)| live.members.contains_key(&who));
         let mut expected: Vec<_> = rooms_of_who.map(|(room, _)| id(*room)).collect();
         expected.sort_unstable();
@@ -444,7 +447,7 @@ impl Game {
         }
     }
 
-    async fn stats(&mut self, asked: &dyn Debug, room: usize) -> Agreement {
+    async fn stats(&mut self, asked: Asked<'_>, room: usize) -> Agreement {
         let here = self.here().await;
         let found = self.rooms.stats(&id(room)).await;
         let Some(live) = self.live.get_mut(&room) else { return refused(asked, found, Code::RoomNotFound) };
@@ -467,7 +470,7 @@ impl Game {
         }
     }
 
-    async fn age(&mut self, asked: &dyn Debug, limit: usize, now: Timestamp) -> Agreement {
+    async fn age(&mut self, asked: Asked<'_>, limit: usize, now: Timestamp) -> Agreement {
         let found = self.rooms.age(IDLE, ARCHIVE, limit).await.unwrap();
         holds(found.len() <= limit, asked, || format!("{found:?} are more than {limit}"))?;
         let due: BTreeSet<_> = self.live.iter().filter(|(_, live)| live.due(now).is_some()).map(|(room, _)| *room).collect();

@@ -1,5 +1,6 @@
 //! Promises of editing, reacting and pinning.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use chat_core::domain::message::{Draft, MAX_EMOJIS, MAX_EMOJIS_PER_USER, Reaction};
@@ -62,7 +63,8 @@ async fn an_edit_says_so_once(offer: Offer) {
     let said = stage.say(&ada, &group, "first").await;
     stage.quiet().await;
     let text = "é".repeat(10_000);
-    let edited = stage.chat.edit(&ada, &said.id, text.clone(), Mentions::default(), None).await.unwrap().message;
+    let edited =
+        stage.chat.edit(&ada, &said.id, text.clone(), Mentions::default(), None).await.unwrap().message;
     let events = stage.events().await;
     let [Event::MessageEdited(event)] = events.as_slice() else { panic!("one event: {events:?}") };
     assert_eq!((&event.message_id, &event.editor_id, event.revision), (&said.id, &ada.user, 1));
@@ -84,7 +86,7 @@ async fn only_the_sender_edits(offer: Offer) {
     stage.chat.set_role(&ada, &group, &cid.user, RoomRole::Moderator).await.unwrap();
     let said = stage.say(&bob, &group, "mine").await;
     let note = stage.messages(&group).await.remove(0);
-    let before = stage.truth(&[group.clone()], &[]).await;
+    let before = stage.truth(from_ref(&group), &[]).await;
     for other in [&ada, &cid, &actor("eve"), &platform_admin()] {
         refused(stage.chat.edit(other, &said.id, "theirs", Mentions::default(), None).await, Code::Forbidden);
         refused(stage.chat.edit(other, &note.id, "theirs", Mentions::default(), None).await, Code::Forbidden);
@@ -98,7 +100,7 @@ async fn an_edit_of_another_revision_is_a_conflict(offer: Offer) {
     let group = stage.group("Engines", &[&ada]).await;
     let said = stage.say(&ada, &group, "first").await;
     stage.chat.edit(&ada, &said.id, "second", Mentions::default(), Some(0)).await.unwrap();
-    let before = stage.truth(&[group.clone()], &[]).await;
+    let before = stage.truth(from_ref(&group), &[]).await;
     for expect in [0, 2, u32::MAX] {
         let edit = stage.chat.edit(&ada, &said.id, "third", Mentions::default(), Some(expect)).await;
         refused(edit, Code::EditConflict);
@@ -129,7 +131,7 @@ async fn bad_edits_are_refused(offer: Offer) {
     let ada = actor("ada");
     let group = stage.group("Engines", &[&ada]).await;
     let said = stage.say(&ada, &group, "first").await;
-    let before = stage.truth(&[group.clone()], &[]).await;
+    let before = stage.truth(from_ref(&group), &[]).await;
     for (text, code) in [
         (String::new(), Code::MessageEmpty),
         (" \n\u{2003}".to_owned(), Code::MessageEmpty),
@@ -222,7 +224,8 @@ async fn racing_reactions_count_once_each(offer: Offer) {
     let stage = Stage::new(offer).await;
     let ada = actor("ada");
     let people: Vec<_> = (0..4).map(|n| actor(&format!("u{n}"))).collect();
-    let group = people.iter().fold(NewGroup::named("Engines"), |group, one| group.with_member(one.user.clone()));
+    let group =
+        people.iter().fold(NewGroup::named("Engines"), |group, one| group.with_member(one.user.clone()));
     let group = stage.chat.create_group(&ada, group).await.unwrap().id;
     let said = stage.say(&ada, &group, "hello").await;
     stage.quiet().await;
@@ -262,7 +265,10 @@ async fn reactions_have_limits(offer: Offer) {
         stage.chat.react(&bob, &said.id, &format!(":b{n}:"), true).await.unwrap();
     }
     refused(stage.chat.react(&cid, &said.id, ":one_more:", true).await, Code::ReactionLimit);
-    assert!(stage.chat.react(&cid, &said.id, ":a0:", true).await.unwrap().changed, "one that is there already");
+    assert!(
+        stage.chat.react(&cid, &said.id, ":a0:", true).await.unwrap().changed,
+        "one that is there already"
+    );
 }
 
 async fn what_is_deleted_gets_no_reaction(offer: Offer) {

@@ -14,19 +14,31 @@ macro_rules! promises {
     };
 }
 
+pub mod conversations;
 pub mod deleting;
 pub mod editing;
-pub mod reading;
+pub mod files;
+pub mod history;
+pub mod members;
 pub mod presence;
+pub mod profiles;
+pub mod reading;
+pub mod search;
 pub mod sending;
 pub mod typing;
 
 /// Every check of every family.
-pub const ALL: [&[Check]; 6] = [
+pub const ALL: [&[Check]; 12] = [
     sending::CHECKS,
     editing::CHECKS,
     deleting::CHECKS,
     reading::CHECKS,
     typing::CHECKS,
     presence::CHECKS,
+    conversations::CHECKS,
+    members::CHECKS,
+    files::CHECKS,
+    profiles::CHECKS,
+    history::CHECKS,
+    search::CHECKS,
 ];

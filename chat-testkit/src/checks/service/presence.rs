@@ -1,10 +1,13 @@
 //! Promises of presence: who is told what about whom.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use chat_core::clock::Timestamp;
 use chat_core::domain::presence::VisiblePresence;
-use chat_core::domain::{Actor, ConversationId, Device, DeviceId, Page, PresenceStatus, Transition, UserId, Visibility};
+use chat_core::domain::{
+    Actor, ConversationId, Device, DeviceId, Page, PresenceStatus, Transition, UserId, Visibility,
+};
 use chat_core::error::Code;
 use chat_core::event::Event;
 use chat_core::service::ChatSettings;
@@ -48,8 +51,12 @@ async fn told(stage: &Stage) -> Vec<String> {
 
 fn said(event: &Event) -> Option<(String, Vec<ConversationId>)> {
     match event {
-        Event::PresenceOnline(it) => Some((format!("+{} {}", it.user_id, it.reason), it.conversations.clone())),
-        Event::PresenceOffline(it) => Some((format!("-{} {}", it.user_id, it.reason), it.conversations.clone())),
+        Event::PresenceOnline(it) => {
+            Some((format!("+{} {}", it.user_id, it.reason), it.conversations.clone()))
+        }
+        Event::PresenceOffline(it) => {
+            Some((format!("-{} {}", it.user_id, it.reason), it.conversations.clone()))
+        }
         Event::PresenceIdle(it) => Some((format!("~{} {}", it.user_id, it.reason), it.conversations.clone())),
         _ => None,
     }
@@ -155,7 +162,7 @@ async fn racing_devices_come_and_go_once(offer: Offer) {
     let other = stage.another();
     let (ada, bob) = (actor("ada"), actor("bob"));
     stage.group("Engines", &[&ada, &bob]).await;
-    let chat_of = |nth: usize| if nth % 2 == 0 { stage.chat.clone() } else { other.clone() };
+    let chat_of = |nth: usize| if nth.is_multiple_of(2) { stage.chat.clone() } else { other.clone() };
     for _ in 0..5 {
         at_once(16, |nth| {
             let chat = chat_of(nth);
@@ -210,7 +217,11 @@ async fn large_conversations_are_not_told(offer: Offer) {
     let events = stage.events().await;
     let told: Vec<_> = events.iter().filter_map(said).collect();
     assert_eq!(told, [("-ada disconnected".to_owned(), vec![])]);
-    assert_eq!(look(&stage, &people[1], &small, "ada").await.status, PresenceStatus::Offline, "who asks is told");
+    assert_eq!(
+        look(&stage, &people[1], &small, "ada").await.status,
+        PresenceStatus::Offline,
+        "who asks is told"
+    );
 }
 
 async fn who_is_alone_is_announced_to_nobody(offer: Offer) {
@@ -233,7 +244,7 @@ async fn idle_is_told_once_and_coming_back_too(offer: Offer) {
     let people = ["ada", "bob", "eve"].map(user);
     stage.clock.advance(Duration::from_millis(299_999));
     assert_eq!(stage.chat.mark_idle(&people).await.unwrap(), 0);
-    stage.chat.touch(&[bob.user.clone()]).await.unwrap();
+    stage.chat.touch(from_ref(&bob.user)).await.unwrap();
     stage.clock.advance(Duration::from_millis(1));
     let marked = at_once(8, |_| {
         let (chat, people) = (stage.chat.clone(), people.clone());
@@ -286,14 +297,16 @@ async fn a_chosen_status_hides_what_is_observed(offer: Offer) {
     let stage = Stage::with(offer, |chat| chat.settings(settings)).await;
     let (ada, bob) = (on("ada", "phone"), actor("bob"));
     let group = stage.group("Engines", &[&ada, &bob]).await;
-    for (status, coming) in [(PresenceStatus::Away, "~ada connected"), (PresenceStatus::Dnd, "+ada connected")] {
+    for (status, coming) in
+        [(PresenceStatus::Away, "~ada connected"), (PresenceStatus::Dnd, "+ada connected")]
+    {
         stage.chat.set_status(&ada, status, None).await.unwrap();
         stage.chat.connect(&ada, None).await.unwrap();
         assert_eq!(told(&stage).await, [coming], "as others see it");
         stage.clock.advance(Duration::from_secs(600));
-        stage.chat.mark_idle(&[ada.user.clone()]).await.unwrap();
+        stage.chat.mark_idle(from_ref(&ada.user)).await.unwrap();
         assert_eq!(look(&stage, &bob, &group, "ada").await.status, status);
-        stage.chat.touch(&[ada.user.clone()]).await.unwrap();
+        stage.chat.touch(from_ref(&ada.user)).await.unwrap();
         assert_eq!(look(&stage, &bob, &group, "ada").await.status, status);
         assert_eq!(told(&stage).await, [""; 0], "nobody sees a difference");
         stage.chat.disconnect(&ada).await.unwrap();
@@ -351,9 +364,9 @@ async fn an_invisible_user_shows_nothing(offer: Offer) {
     assert_eq!((own.status, own.devices), (PresenceStatus::Invisible, 2), "but to oneself");
     assert_eq!(own.last_active, Some(stage.chat.now()));
     stage.clock.advance(Duration::from_secs(600));
-    stage.chat.mark_idle(&[ada.user.clone()]).await.unwrap();
+    stage.chat.mark_idle(from_ref(&ada.user)).await.unwrap();
     shows_nothing().await;
-    stage.chat.touch(&[ada.user.clone()]).await.unwrap();
+    stage.chat.touch(from_ref(&ada.user)).await.unwrap();
     shows_nothing().await;
     stage.chat.disconnect(&ada).await.unwrap();
     shows_nothing().await;
@@ -378,7 +391,7 @@ async fn what_was_done_invisibly_stays_unknown(offer: Offer) {
     stage.chat.set_status(&ada, PresenceStatus::Invisible, None).await.unwrap();
     for _ in 0..5 {
         stage.clock.advance(Duration::from_secs(10));
-        stage.chat.touch(&[ada.user.clone()]).await.unwrap();
+        stage.chat.touch(from_ref(&ada.user)).await.unwrap();
         let told = look(&stage, &bob, &group, "ada").await.last_active;
         assert!(told.is_none_or(|told| told <= seen_at), "{told:?} was after {seen_at}");
     }
@@ -393,11 +406,9 @@ async fn the_last_activity_is_told_to_whom_it_may_be(offer: Offer) {
     let group = stage.group("Engines", &[&ada, &bob]).await;
     stage.chat.connect(&ada, None).await.unwrap();
     let now = Some(stage.chat.now());
-    for (visibility, contact) in [
-        (Visibility::Nobody, None),
-        (Visibility::Contacts, now),
-        (Visibility::Everyone, now),
-    ] {
+    for (visibility, contact) in
+        [(Visibility::Nobody, None), (Visibility::Contacts, now), (Visibility::Everyone, now)]
+    {
         stage.chat.set_privacy(&ada, visibility).await.unwrap();
         for online in [true, false] {
             if !online {
@@ -443,7 +454,8 @@ async fn lists_show_presence(offer: Offer) {
     let group = stage.group("Engines", &[&ada, &bob]).await;
     stage.chat.connect(&ada, None).await.unwrap();
     stage.chat.set_privacy(&ada, Visibility::Nobody).await.unwrap();
-    let list = stage.chat.conversations(&bob, &ConversationFilter::default(), &Page::first(10)).await.unwrap();
+    let list =
+        stage.chat.conversations(&bob, &ConversationFilter::default(), &Page::first(10)).await.unwrap();
     let one = stage.chat.conversation(&bob, &group).await.unwrap();
     for participants in [&list.items[0].participants, &one.participants] {
         let shown: Vec<_> = participants

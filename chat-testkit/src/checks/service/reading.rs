@@ -1,5 +1,6 @@
 //! Promises of reading: receipts and unread counts.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ async fn what_others_said_since_is_unread(offer: Offer) {
         let said = stage.say(&ada, &group, "hello").await;
         assert_eq!(stage.unread(&bob, &group).await, (n, 0), "at once");
         assert_eq!(stage.recounted(&bob, &group).await, (n, 0));
-        let list = stage.chat.conversations(&bob, &ConversationFilter::default(), &Page::first(10)).await.unwrap();
+        let list =
+            stage.chat.conversations(&bob, &ConversationFilter::default(), &Page::first(10)).await.unwrap();
         assert_eq!((list.items[0].unread.messages, list.items[0].head), (n, said.seq));
     }
     assert_eq!(stage.unread(&ada, &group).await, (0, 0));
@@ -224,16 +226,23 @@ async fn who_has_read_stays_a_reader(offer: Offer) {
     stage.chat.mark_delivered(&cid, &group, later.seq).await.unwrap();
     for _ in 0..2 {
         let readers = stage.chat.readers(&ada, &said.id).await.unwrap();
-        assert_eq!((readers.read_by, readers.delivered_to), (vec![user("bob")], ["bob", "cid"].map(user).to_vec()));
+        assert_eq!(
+            (readers.read_by, readers.delivered_to),
+            (vec![user("bob")], ["bob", "cid"].map(user).to_vec())
+        );
         let readers = stage.chat.readers(&bob, &later.id).await.unwrap();
         assert_eq!((readers.read_by, readers.delivered_to), (vec![], vec![user("cid")]));
         stage.chat.mark_unread(&bob, &group, said.seq).await.unwrap();
     }
     let new = actor("new");
-    stage.chat.add_members(&ada, &group, &[new.user.clone()]).await.unwrap();
+    stage.chat.add_members(&ada, &group, from_ref(&new.user)).await.unwrap();
     stage.chat.mark_read(&new, &group, Seq(u64::MAX)).await.unwrap();
     let readers = stage.chat.readers(&ada, &later.id).await.unwrap();
-    assert_eq!((readers.read_by, readers.delivered_to), (vec![], vec![user("cid")]), "who joined later is none");
+    assert_eq!(
+        (readers.read_by, readers.delivered_to),
+        (vec![], vec![user("cid")]),
+        "who joined later is none"
+    );
 }
 
 async fn the_author_is_no_reader(offer: Offer) {
@@ -300,7 +309,7 @@ async fn a_new_member_has_nothing_unread_but_sees_the_past(offer: Offer) {
         let mentions = Mentions { users: vec![], everyone: true };
         stage.chat.send(&ada, &group, Draft { mentions, ..Draft::text(format!("{n}")) }, None).await.unwrap();
     }
-    stage.chat.add_members(&ada, &group, &[new.user.clone()]).await.unwrap();
+    stage.chat.add_members(&ada, &group, from_ref(&new.user)).await.unwrap();
     assert_eq!(stage.unread(&new, &group).await, (0, 0));
     assert_eq!(stage.recounted(&new, &group).await, (0, 0));
     let past = stage.chat.history(&new, &group, HistoryScope::Everything, Anchor::Latest, 100).await.unwrap();
@@ -340,7 +349,7 @@ async fn a_new_member_begins_anew_although_the_first_try_failed(offer: Offer) {
     let bobs = stage.unread(&bob, &group).await;
     // Its caller tries again.
     switch.begin();
-    unavailable(stage.chat.add_members(&ada, &group, &[new.user.clone()]).await);
+    unavailable(stage.chat.add_members(&ada, &group, from_ref(&new.user)).await);
     switch.end();
     let people = [new.user.clone(), bob.user.clone()];
     stage.chat.add_members(&ada, &group, &people).await.unwrap();
@@ -349,7 +358,7 @@ async fn a_new_member_begins_anew_although_the_first_try_failed(offer: Offer) {
     assert_eq!(stage.unread(&bob, &group).await, bobs, "who was in already has not read more by that");
     // Its caller is dead, and the worker finds the event.
     switch.begin();
-    unavailable(stage.chat.add_members(&ada, &group, &[other.user.clone()]).await);
+    unavailable(stage.chat.add_members(&ada, &group, from_ref(&other.user)).await);
     switch.end();
     for envelope in stage.envelopes().await {
         stage.chat.apply(&envelope).await.unwrap();
@@ -367,7 +376,7 @@ async fn who_comes_back_has_nothing_unread(offer: Offer) {
     stage.chat.leave(&bob, &group).await.unwrap();
     stage.say(&ada, &group, "missed").await;
     assert_eq!(stage.chat.total_unread(&bob).await.unwrap().messages, 0);
-    stage.chat.add_members(&ada, &group, &[bob.user.clone()]).await.unwrap();
+    stage.chat.add_members(&ada, &group, from_ref(&bob.user)).await.unwrap();
     assert_eq!(stage.unread(&bob, &group).await, (0, 0));
     assert_eq!(stage.recounted(&bob, &group).await, (0, 0));
     stage.say(&ada, &group, "new").await;
@@ -384,7 +393,7 @@ async fn who_comes_back_after_marking_as_unread_does_not_drift(offer: Offer) {
     stage.chat.mark_read(&bob, &group, Seq(5)).await.unwrap();
     stage.chat.mark_unread(&bob, &group, Seq(3)).await.unwrap();
     stage.chat.leave(&bob, &group).await.unwrap();
-    stage.chat.add_members(&ada, &group, &[bob.user.clone()]).await.unwrap();
+    stage.chat.add_members(&ada, &group, from_ref(&bob.user)).await.unwrap();
     assert_eq!(stage.unread(&bob, &group).await, (0, 0));
     stage.say(&ada, &group, "new").await;
     // The worker is late: what it finds happened before.
@@ -397,7 +406,7 @@ async fn who_comes_back_after_marking_as_unread_does_not_drift(offer: Offer) {
     stage.chat.mark_unread(&bob, &group, Seq(3)).await.unwrap();
     let again = stage.unread(&bob, &group).await;
     assert_eq!(again, stage.recounted(&bob, &group).await);
-    stage.chat.add_members(&ada, &group, &[bob.user.clone()]).await.unwrap();
+    stage.chat.add_members(&ada, &group, from_ref(&bob.user)).await.unwrap();
     assert_eq!(stage.unread(&bob, &group).await, again);
 }
 
@@ -440,13 +449,16 @@ async fn lost_counts_come_back_the_same(offer: Offer) {
     };
     let before = counts().await;
     assert!(before.iter().any(|(messages, mentions)| *messages > 0 && *mentions > 0));
-    let places: Vec<(UserId, ConversationId)> =
-        people.iter().flat_map(|who| groups.iter().map(move |group| (who.user.clone(), group.clone()))).collect();
+    let places: Vec<(UserId, ConversationId)> = people
+        .iter()
+        .flat_map(|who| groups.iter().map(move |group| (who.user.clone(), group.clone())))
+        .collect();
     stage.ports().unread.forget_many(&places).await.unwrap();
     assert_eq!(counts().await, before, "asked one by one");
     stage.ports().unread.forget_many(&places).await.unwrap();
     for who in &people {
-        let list = stage.chat.conversations(who, &ConversationFilter::default(), &Page::first(10)).await.unwrap();
+        let list =
+            stage.chat.conversations(who, &ConversationFilter::default(), &Page::first(10)).await.unwrap();
         let total: u64 = list.items.iter().map(|item| item.unread.messages).sum();
         assert_eq!(stage.chat.total_unread(who).await.unwrap().messages, total);
     }
@@ -508,7 +520,8 @@ async fn counts_survive_an_outage_of_the_derived_store(offer: Offer) {
     assert_eq!(stage.unread(&bob, &group).await, (3, 0), "never a zero");
     let said = stage.say(&ada, &group, "during the outage").await;
     assert_eq!(stage.unread(&bob, &group).await, (4, 0));
-    let list = stage.chat.conversations(&bob, &ConversationFilter::default(), &Page::first(10)).await.unwrap();
+    let list =
+        stage.chat.conversations(&bob, &ConversationFilter::default(), &Page::first(10)).await.unwrap();
     assert_eq!(list.items[0].unread.messages, 4);
     assert_eq!(stage.chat.total_unread(&bob).await.unwrap().messages, 4);
     let change = stage.chat.mark_read(&bob, &group, Seq(said.seq.0 - 1)).await.unwrap();

@@ -1,6 +1,7 @@
 //! Promises of sending.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice::from_ref;
 
 use chat_core::domain::conversation::direct_id;
 use chat_core::domain::message::{Draft, ThreadPlace};
@@ -85,7 +86,8 @@ async fn a_repeat_under_the_same_key_is_the_same_message(offer: Offer) {
     let stage = Stage::new(offer).await;
     let (ada, bob) = (actor("ada"), actor("bob"));
     let group = stage.group("Engines", &[&ada, &bob]).await;
-    let draft = || Draft { mentions: Mentions { users: vec![user("bob")], everyone: false }, ..Draft::text("hello") };
+    let draft =
+        || Draft { mentions: Mentions { users: vec![user("bob")], everyone: false }, ..Draft::text("hello") };
     let first = stage.chat.send(&ada, &group, draft(), Some(&key("k"))).await.unwrap();
     assert!(!first.duplicate);
     for chat in [&stage.chat, &stage.another()] {
@@ -131,7 +133,8 @@ async fn a_key_belongs_to_one_sender_and_conversation(offer: Offer) {
     let one = stage.group("One", &[&ada, &bob]).await;
     let two = stage.group("Two", &[&ada, &bob]).await;
     for (sender, group) in [(&ada, &one), (&bob, &one), (&ada, &two), (&bob, &two)] {
-        let sent = stage.chat.send(sender, group, format!("by {}", sender.user), Some(&key("k"))).await.unwrap();
+        let sent =
+            stage.chat.send(sender, group, format!("by {}", sender.user), Some(&key("k"))).await.unwrap();
         assert!(!sent.duplicate, "{} in {group}", sender.user);
     }
     assert_eq!(stage.kinds().await, ["message.sent"; 4]);
@@ -149,11 +152,11 @@ async fn a_key_with_other_content_is_a_conflict(offer: Offer) {
         Draft { mentions: Mentions { users: vec![], everyone: true }, ..Draft::text("hello") },
         Draft { metadata: BTreeMap::from([("a".to_owned(), "b".to_owned())]), ..Draft::text("hello") },
     ];
-    let before = stage.truth(&[group.clone()], &[]).await;
+    let before = stage.truth(from_ref(&group), &[]).await;
     for other in others {
         refused(stage.chat.send(&ada, &group, other, Some(&key("k"))).await, Code::ClientKeyConflict);
     }
-    assert_eq!(stage.truth(&[group.clone()], &[]).await, before);
+    assert_eq!(stage.truth(from_ref(&group), &[]).await, before);
     assert_eq!(stage.unread(&bob, &group).await, (1, 0));
 }
 
@@ -172,10 +175,7 @@ async fn the_first_message_makes_the_direct_conversation(offer: Offer) {
     let members: Vec<UserId> =
         stage.members(&first.conversation_id).await.into_iter().map(|member| member.user_id).collect();
     assert_eq!(members, [user("ada"), user("bob")]);
-    assert_eq!(
-        stage.kinds().await,
-        ["conversation.created", "message.sent", "message.sent", "message.sent"]
-    );
+    assert_eq!(stage.kinds().await, ["conversation.created", "message.sent", "message.sent", "message.sent"]);
     assert_eq!(stage.unread(&bob, &first.conversation_id).await, (1, 0));
     assert_eq!(stage.unread(&ada, &first.conversation_id).await, (0, 0));
 }
@@ -218,7 +218,13 @@ async fn a_refused_first_message_makes_nothing(offer: Offer) {
         (Draft::text(" \n "), Code::MessageEmpty),
         (Draft::text("x".repeat(10_001)), Code::MessageTooLong),
         (Draft { kind: MessageKind::System, ..Draft::text("x") }, Code::MessageInvalid),
-        (Draft { mentions: Mentions { users: vec![eve.user.clone(); 51], everyone: false }, ..Draft::text("x") }, Code::MessageInvalid),
+        (
+            Draft {
+                mentions: Mentions { users: vec![eve.user.clone(); 51], everyone: false },
+                ..Draft::text("x")
+            },
+            Code::MessageInvalid,
+        ),
         (Draft { attachments: vec![attached("f")], ..Draft::text("x") }, Code::FileNotFound),
         (Draft { reply_to: Some(message.id.clone()), ..Draft::text("x") }, Code::MessageNotFound),
         (Draft { reply_to: Some(gone.clone()), ..Draft::text("x") }, Code::MessageNotFound),
@@ -282,7 +288,7 @@ async fn a_file_of_another_conversation_cannot_be_attached(offer: Offer) {
     stage.chat.register_file(&bob, file("gone", &here)).await.unwrap();
     stage.chat.delete_file(&bob, &FileId::new("gone").unwrap(), true).await.unwrap();
     stage.quiet().await;
-    let before = stage.truth(&[here.clone()], &[]).await;
+    let before = stage.truth(from_ref(&here), &[]).await;
     for sender in [&ada, &bob] {
         for files in [&["there"][..], &["nowhere"], &["gone"], &["here", "there"]] {
             let attachments = files.iter().map(|id| attached(id)).collect();
@@ -290,7 +296,7 @@ async fn a_file_of_another_conversation_cannot_be_attached(offer: Offer) {
             refused(stage.chat.send(sender, &here, draft, None).await, Code::FileNotFound);
         }
     }
-    assert_eq!(stage.truth(&[here.clone()], &[]).await, before);
+    assert_eq!(stage.truth(from_ref(&here), &[]).await, before);
 }
 
 async fn only_members_are_mentioned(offer: Offer) {
@@ -312,7 +318,7 @@ async fn only_members_are_mentioned(offer: Offer) {
         assert_eq!(edited.mentions.users, ["ada", "bob"].map(user));
     }
     assert_eq!(stage.unread(&bob, &group).await, (2, 2));
-    stage.chat.add_members(&ada, &group, &[eve.user.clone()]).await.unwrap();
+    stage.chat.add_members(&ada, &group, from_ref(&eve.user)).await.unwrap();
     assert_eq!(stage.unread(&eve, &group).await, (0, 0), "who was no member was not mentioned");
     let all = Draft { mentions: Mentions { users: vec![], everyone: true }, ..Draft::text("@all") };
     stage.chat.send(&ada, &group, all, None).await.unwrap();
@@ -366,7 +372,8 @@ async fn bad_messages_are_refused_and_the_largest_are_taken(offer: Offer) {
     let stage = Stage::new(offer).await;
     let ada = actor("ada");
     let group = stage.group("Engines", &[&ada]).await;
-    let people = |n: usize| Mentions { users: (0..n).map(|i| user(&format!("u{i}"))).collect(), everyone: false };
+    let people =
+        |n: usize| Mentions { users: (0..n).map(|i| user(&format!("u{i}"))).collect(), everyone: false };
     let files = |n: usize| (0..n).map(|i| attached(&format!("f{i}"))).collect::<Vec<_>>();
     let facts = |n: usize, length: usize| -> BTreeMap<String, String> {
         (0..n).map(|i| (format!("fact {i}"), "é".repeat(length))).collect()
@@ -383,11 +390,11 @@ async fn bad_messages_are_refused_and_the_largest_are_taken(offer: Offer) {
         (Draft { metadata: facts(1, 201), ..Draft::text("x") }, Code::MessageInvalid),
         (Draft { metadata: long_name, ..Draft::text("x") }, Code::MessageInvalid),
     ];
-    let before = stage.truth(&[group.clone()], &[]).await;
+    let before = stage.truth(from_ref(&group), &[]).await;
     for (draft, code) in bad {
         refused(stage.chat.send(&ada, &group, draft, None).await, code);
     }
-    assert_eq!(stage.truth(&[group.clone()], &[]).await, before);
+    assert_eq!(stage.truth(from_ref(&group), &[]).await, before);
     for n in 0..20 {
         stage.chat.register_file(&ada, file(&format!("f{n}"), &group)).await.unwrap();
     }
@@ -407,7 +414,11 @@ async fn bad_messages_are_refused_and_the_largest_are_taken(offer: Offer) {
 async fn a_message_is_one_event_with_everything_said(offer: Offer) {
     let stage = Stage::new(offer).await;
     let (ada, bob) = (actor("ada"), actor("bob"));
-    let made = stage.chat.create_group(&ada, NewGroup::named("Engines").with_member(bob.user.clone())).await.unwrap();
+    let made = stage
+        .chat
+        .create_group(&ada, NewGroup::named("Engines").with_member(bob.user.clone()))
+        .await
+        .unwrap();
     let quoted = stage.say(&bob, &made.id, "a question").await;
     stage.quiet().await;
     let draft = Draft {
@@ -420,13 +431,14 @@ async fn a_message_is_one_event_with_everything_said(offer: Offer) {
         metadata: BTreeMap::from([("lang".to_owned(), "fr".to_owned())]),
         ..Draft::default()
     };
-    let sent = stage.chat.send(&ada, Target::Conversation(made.id.clone()), draft, Some(&key("k"))).await.unwrap();
+    let sent =
+        stage.chat.send(&ada, Target::Conversation(made.id.clone()), draft, Some(&key("k"))).await.unwrap();
     let message = sent.message;
     let events = stage.events().await;
     let [Event::MessageSent(event)] = events.as_slice() else { panic!("one event: {events:?}") };
     assert_eq!(*event, chat_core::event::MessageSent::from(&message));
     assert_eq!(event.content.chars().count(), 10_000, "nothing is cut off");
-    let stored = stage.ports().messages.get_many(&[message.id.clone()]).await.unwrap();
+    let stored = stage.ports().messages.get_many(from_ref(&message.id)).await.unwrap();
     assert_eq!(stored, [Some(message)]);
     refused(stage.chat.send(&ada, &conversation("nowhere"), "x", None).await, Code::Forbidden);
 }

@@ -95,7 +95,7 @@ async fn a_lone_surrogate_escape_is_invalid_everywhere_in_a_payload() {
     let mut ann = Client::new(shared(), "ann").await;
     let bob = Client::new(shared(), "bob").await;
     let conversation = ann.direct(&bob.user).await;
-    for lone in [r"\ud800", r"\udfff", r"\ud800x", r"\udc00\ud800", r"\ud83d\ud83d", r"\u12", r"\x41"] {
+    for lone in [r"\ud800", r"\udfff", r"\ud800x", r"\udc00\ud800", r"\ud83d\ud83d"] {
         for arguments in [
             format!(r#"["sendMessage",{{"conversationId":"{conversation}","content":"a{lone}b"}}]"#),
             format!(r#"["sendMessage",{{"conversationId":"{lone}","content":"x"}}]"#),
@@ -137,7 +137,7 @@ async fn packets_that_are_none_harm_nobody() {
         "4299999999999999999999[\"heartbeat\"]", "43", "43[]", "437[]", "43-[]", "44", "44{}", "45", "451-", "45-[\"a\"]",
         "45999999-[\"a\"]", "451-[\"a\",{\"_placeholder\":true,\"num\":7}]", "46", "461-1[]", "47", "42/chat", "42/chat,[\"heartbeat\"]",
         "42/nowhere,7[\"heartbeat\"]", "42/,7[\"heartbeat\"]", "40", "40{", "40{}", "41", "41/", "0{}", "1", "3probe", "5", "6", "2probe",
-        "bAAAA", "b!", "\u{0}", "4\u{0}", "42[\"\u{0}\"]", "42[\"\u{1e}\"]", "4\u{feff}2[\"heartbeat\"]",
+        "bAAAA", "b!", "\u{0}", "4\u{0}", "42[\"\u{0}\"]", "42[\"\u{1e}\"]", r#"427["a",{"b":"\u12"}]"#, r#"427["a",{"b":"\x41"}]"#, "4\u{feff}2[\"heartbeat\"]",
     ];
     let deep = "[".repeat(60_000);
     let deep = [format!("42[\"sendMessage\",{deep}"), format!("427{deep}"), format!("40{deep}")];
@@ -302,7 +302,7 @@ async fn texts_are_stored_as_sent_up_to_ten_thousand_characters() {
     let conversation = ann.direct(&bob.user).await;
     let longest = ["x", "é", "\u{1d11e}"].map(|character| character.repeat(10_000));
     let odd = [
-        "  padded  ", "line\r\nline", "\u{2028}\u{2029}", "nul \u{0} inside", "👩‍💻", "a\u{301}", "\u{202e}left", "<script>", "{\"a\":1}",
+        "  padded  ", "line\r\nline", "a\u{2028}b\u{2029}c", "nul \u{0} inside", "👩‍💻", "a\u{301}", "\u{202e}left", "<script>", "{\"a\":1}",
         "\"\\", "\u{feff}x",
     ];
     let mut sent = vec!["hello".to_owned()];

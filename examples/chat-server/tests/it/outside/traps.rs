@@ -154,8 +154,7 @@ async fn t4_a_peer_that_stops_reading_harms_nobody_and_is_ended() {
     // Should it wake up: the connection is gone, and a new one catches up.
     asleep.ended().await;
     let mut awake = Client::of(&server, &sleeper).await;
-    let missed = awake.ask("catchUp", json!({ "positions": { group.as_str(): 1 } })).await;
-    assert_eq!(missed["messages"].as_array().unwrap().len(), MESSAGES);
+    assert_eq!(awake.catch_up(&group, 1).await.len(), MESSAGES);
     server.stop().await;
 }
 

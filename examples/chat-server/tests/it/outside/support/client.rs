@@ -173,6 +173,21 @@ impl Client {
         }
     }
 
+    /// Everything said in a conversation after a place, in order.
+    pub(crate) async fn catch_up(&mut self, conversation: &str, seq: u64) -> Vec<Value> {
+        let (mut messages, mut seq) = (Vec::new(), json!(seq));
+        loop {
+            let mut missed = self.ask("catchUp", json!({ "positions": { conversation: seq } })).await;
+            assert_eq!((&missed["forbidden"], &missed["discontinuity"]), (&json!([]), &json!([])));
+            let page = missed["messages"].as_array_mut().unwrap();
+            seq = page.last().map_or(seq, |last| last["seq"].clone());
+            messages.append(page);
+            if missed["hasMore"] == false {
+                return messages;
+            }
+        }
+    }
+
     /// Waits for an event.
     pub(crate) async fn hears(&self, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let found = |heard: &Heard| heard.events.iter().find(|(name, data)| name == event && fits(data)).cloned();
