@@ -5,7 +5,8 @@ use std::fmt::Display;
 use chat_core::clock::Timestamp;
 use chat_core::domain::message::{Draft, NewMessage};
 use chat_core::domain::{
-    ClientKey, ConversationId, ConversationKind, FileId, FileRecord, MessageId, RoomId, RoomRole, SessionId, UserId,
+    ClientKey, ConversationId, ConversationKind, FileId, FileRecord, MessageId, RoomId, RoomRole, SessionId,
+    UserId,
 };
 use chat_core::event::{ChatNotificationCreated, Envelope, Priority};
 use chat_core::store::conversations::{NewConversation, NewMember};
@@ -106,9 +107,36 @@ pub fn text(conversation: &ConversationId, sender: &UserId, content: &str) -> Ne
 
 /// Ids made to break keys, patterns and logs; all of them are valid.
 pub fn hostile_ids() -> Vec<String> {
-    [":", "*", "?", "{}", "{a}", "}{", "a:b", "a b", "[a-z]", "\\", "'", "\"", "%s", "../..", "é", "\u{202e}", "日本", "0", "-1", "nil", "null", "undefined", "__proto__", "$ne", "a.b", "a\u{a0}b"]
-        .into_iter()
-        .map(str::to_owned)
-        .chain(["x".repeat(128)])
-        .collect()
+    [
+        ":",
+        "*",
+        "?",
+        "{}",
+        "{a}",
+        "}{",
+        "a:b",
+        "a b",
+        "[a-z]",
+        "\\",
+        "'",
+        "\"",
+        "%s",
+        "../..",
+        "é",
+        "\u{202e}",
+        "日本",
+        "0",
+        "-1",
+        "nil",
+        "null",
+        "undefined",
+        "__proto__",
+        "$ne",
+        "a.b",
+        "a\u{a0}b",
+    ]
+    .into_iter()
+    .map(str::to_owned)
+    .chain(["x".repeat(128)])
+    .collect()
 }

@@ -8,13 +8,15 @@ use chat_core::clock::{Clock, ManualClock, Timestamp};
 use chat_core::domain::conversation::direct_id;
 use chat_core::domain::page::{MAX_PAGE, Page};
 use chat_core::domain::{
-    Conversation, ConversationId, ConversationKind, LastActivity, Member, MemberSettings, Mute, RoomRole, Seq, UserId,
+    Conversation, ConversationId, ConversationKind, LastActivity, Member, MemberSettings, Mute, RoomRole,
+    Seq, UserId,
 };
 use chat_core::error::{Code, Result};
 use chat_core::event::{
-    ConversationArchived, ConversationAvatarUpdated, ConversationCreated, ConversationMuted, ConversationNameUpdated,
-    ConversationPinned, ConversationUnarchived, ConversationUnmuted, ConversationUnpinned, Event, EventKind,
-    ParticipantAdded, ParticipantLeft, ParticipantRemoved, ParticipantRoleChanged,
+    ConversationArchived, ConversationAvatarUpdated, ConversationCreated, ConversationMuted,
+    ConversationNameUpdated, ConversationPinned, ConversationUnarchived, ConversationUnmuted,
+    ConversationUnpinned, Event, EventKind, ParticipantAdded, ParticipantLeft, ParticipantRemoved,
+    ParticipantRoleChanged,
 };
 use chat_core::store::conversations::{
     Change, Changed, ConversationFilter, Created, Membership, NewConversation,
@@ -26,6 +28,7 @@ use crate::model::conversations::agrees_with_the_model_on_random_histories;
 use crate::offer::Offer;
 use crate::run::checks;
 use crate::sample;
+use crate::walk::walk;
 
 checks! {
     "conversations" needs [conversations, outbox]:
@@ -136,6 +139,16 @@ impl Desk {
         self.members().await.iter().map(|member| member.user_id.to_string()).collect()
     }
 
+    /// The members of a conversation, page by page.
+    async fn walked(&self, id: &ConversationId, limit: usize) -> Vec<String> {
+        let members = walk(limit, |page| async move {
+            tokio::task::yield_now().await;
+            self.store.members(id, &page).await
+        })
+        .await;
+        members.iter().map(|member| member.user_id.to_string()).collect()
+    }
+
     async fn settings(&self, name: &str) -> MemberSettings {
         let one = std::slice::from_ref(&self.id);
         let mine = self.store.memberships(&sample::user(name), one).await.unwrap().remove(0);
@@ -147,16 +160,8 @@ impl Desk {
     }
 
     async fn list(&self, name: &str, filter: ConversationFilter, limit: usize) -> Vec<Membership> {
-        let (mut page, mut found) = (Page::first(limit), Vec::new());
-        loop {
-            let part = self.store.list(&sample::user(name), &filter, &page).await.unwrap();
-            assert!(part.items.len() <= limit, "a page larger than asked for");
-            found.extend(part.items);
-            match part.next {
-                Some(next) => page.after = Some(next),
-                None => return found,
-            }
-        }
+        let (user, filter) = (&sample::user(name), &filter);
+        walk(limit, |page| async move { self.store.list(user, filter, &page).await }).await
     }
 
     async fn listed(&self, name: &str) -> Vec<String> {
@@ -271,7 +276,8 @@ async fn a_different_conversation_cannot_take_the_id(offer: Offer) {
     let desk = Desk::with(&offer, &["ann", "ben"]).await;
     let before = desk.get().await;
     let other_maker = sample::group("g", &["eve", "ben"]);
-    let other_kind = NewConversation { kind: ConversationKind::Channel, ..sample::group("g", &["ann", "ben"]) };
+    let other_kind =
+        NewConversation { kind: ConversationKind::Channel, ..sample::group("g", &["ann", "ben"]) };
     for other in [other_maker, other_kind] {
         refused(desk.store.create(&other).await, Code::Conflict);
     }
@@ -333,9 +339,13 @@ async fn a_conversation_with_too_many_members_is_not_made(offer: Offer) {
 async fn conversations_line_up_with_the_question(offer: Offer) {
     let desk = Desk::new(&offer);
     assert!(desk.store.get_many(&[]).await.unwrap().is_empty());
-    let (one, two) = (desk.make(&sample::group("g", &["ann"])).await, desk.make(&sample::group("h", &["ben"])).await);
+    let (one, two) =
+        (desk.make(&sample::group("g", &["ann"])).await, desk.make(&sample::group("h", &["ben"])).await);
     let question = [two.id.clone(), sample::conversation("nowhere"), one.id.clone(), two.id.clone()];
-    assert_eq!(desk.store.get_many(&question).await.unwrap(), [Some(two.clone()), None, Some(one), Some(two)]);
+    assert_eq!(
+        desk.store.get_many(&question).await.unwrap(),
+        [Some(two.clone()), None, Some(one), Some(two)]
+    );
 }
 
 // Changing
@@ -381,7 +391,10 @@ async fn members_are_let_in_with_the_place_they_begin_at(offer: Offer) {
     assert_eq!(added.conversation.member_count, 3);
     for name in ["ben", "eve"] {
         let member = desk.store.member(&desk.id, &sample::user(name)).await.unwrap().expect("a member now");
-        assert_eq!((member.role, member.joined_seq, member.joined_at), (RoomRole::Member, Seq(7), desk.clock.now()));
+        assert_eq!(
+            (member.role, member.joined_seq, member.joined_at),
+            (RoomRole::Member, Seq(7), desk.clock.now())
+        );
         assert!(added.members.contains(&member), "{added:?}");
         assert_eq!(desk.listed(name).await, ["g"]);
     }
@@ -401,7 +414,9 @@ async fn who_is_in_already_is_not_added(offer: Offer) {
     assert!(added.members.iter().map(|member| member.user_id.as_str()).eq(["eve"]));
     assert_eq!(desk.names().await, ["ann", "ben", "eve"]);
     let written = desk.events().await;
-    assert!(matches!(written.as_slice(), [Event::ParticipantAdded(one)] if one.participant_id == sample::user("eve")));
+    assert!(
+        matches!(written.as_slice(), [Event::ParticipantAdded(one)] if one.participant_id == sample::user("eve"))
+    );
 }
 
 async fn an_addition_that_does_not_fit_adds_nobody(offer: Offer) {
@@ -516,7 +531,8 @@ async fn racing_leaves_and_demotions_leave_one_admin(offer: Offer) {
     let desk = Desk::new(&offer);
     for round in 0..10 {
         let names: Vec<_> = (0..8).map(|nth| format!("admin {nth}")).chain(["member".to_owned()]).collect();
-        let mut new = sample::group(&format!("g{round}"), &names.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut new =
+            sample::group(&format!("g{round}"), &names.iter().map(String::as_str).collect::<Vec<_>>());
         new.members.iter_mut().take(8).for_each(|member| member.role = RoomRole::Admin);
         desk.make(&new).await;
         let answers = at_once(8, |nth| {
@@ -552,7 +568,12 @@ async fn settings_are_felt_by_one_user_alone(offer: Offer) {
     let (before, members) = (desk.get().await, desk.members().await);
     let until = Mute::Until(desk.clock.now().after(Duration::from_secs(60)));
     let expected = MemberSettings { archived: true, muted: Some(until), pinned: true };
-    for change in [Change::Archive(true), Change::Mute(Some(Mute::Always)), Change::Mute(Some(until)), Change::Pin(true)] {
+    for change in [
+        Change::Archive(true),
+        Change::Mute(Some(Mute::Always)),
+        Change::Mute(Some(until)),
+        Change::Pin(true),
+    ] {
         desk.changes("ann", change.clone()).await;
         desk.stays("ann", change).await;
     }
@@ -575,7 +596,9 @@ async fn settings_are_felt_by_one_user_alone(offer: Offer) {
 
 async fn settings_of_who_is_not_in_are_refused(offer: Offer) {
     let desk = Desk::with(&offer, &["ann"]).await;
-    for change in [Change::Archive(true), Change::Archive(false), Change::Mute(Some(Mute::Always)), Change::Pin(true)] {
+    for change in
+        [Change::Archive(true), Change::Archive(false), Change::Mute(Some(Mute::Always)), Change::Pin(true)]
+    {
         refused(desk.try_change("eve", change).await, Code::RoomNotMember);
     }
     assert_eq!(desk.listed("eve").await, [""; 0]);
@@ -609,7 +632,11 @@ async fn every_change_for_everybody_raises_the_version_by_one(offer: Offer) {
     let desk = Desk::with(&offer, &["ann", "ben"]).await;
     let mut version = desk.get().await.version;
     for own in [Change::Pin(true), Change::Archive(true), Change::Mute(Some(Mute::Always))] {
-        assert_eq!(desk.changes("ben", own).await.conversation.version, version, "what is one's own is not counted");
+        assert_eq!(
+            desk.changes("ben", own).await.conversation.version,
+            version,
+            "what is one's own is not counted"
+        );
     }
     for (by, change) in [
         ("ann", Change::Rename("Another".to_owned())),
@@ -622,7 +649,10 @@ async fn every_change_for_everybody_raises_the_version_by_one(offer: Offer) {
         let changed = desk.changes(by, change.clone()).await;
         version += 1;
         assert_eq!(changed.conversation.version, version, "{change:?}");
-        let left = changed.members.iter().filter(|_| !matches!(change, Change::Remove { .. } | Change::Leave { .. }));
+        let left = changed
+            .members
+            .iter()
+            .filter(|_| !matches!(change, Change::Remove { .. } | Change::Leave { .. }));
         assert!(left.into_iter().all(|member| member.version == version), "{changed:?}");
         desk.touch(&desk.id, version).await;
         desk.store.create(&sample::group("g", &["ann"])).await.unwrap();
@@ -673,22 +703,15 @@ async fn members_come_in_the_order_of_their_ids(offer: Offer) {
     let mut expected = names.clone();
     expected.sort();
     for limit in [1, 2, 5, 23, MAX_PAGE] {
-        let (mut page, mut seen) = (Page::first(limit), Vec::new());
-        loop {
-            let part = desk.store.members(&desk.id, &page).await.unwrap();
-            assert!(part.items.len() <= limit);
-            seen.extend(part.items.iter().map(|member| member.user_id.to_string()));
-            match part.next {
-                Some(next) => page.after = Some(next),
-                None => break,
-            }
-        }
-        assert_eq!(seen, expected, "by {limit}");
+        assert_eq!(desk.walked(&desk.id, limit).await, expected, "by {limit}");
     }
     for limit in [0, MAX_PAGE + 1] {
         refused(desk.store.members(&desk.id, &Page::first(limit)).await, Code::PageInvalid);
         let filter = ConversationFilter::default();
-        refused(desk.store.list(&sample::user("user 01"), &filter, &Page::first(limit)).await, Code::PageInvalid);
+        refused(
+            desk.store.list(&sample::user("user 01"), &filter, &Page::first(limit)).await,
+            Code::PageInvalid,
+        );
     }
 }
 
@@ -707,17 +730,11 @@ async fn a_walk_over_members_misses_nobody_while_others_come_and_go(offer: Offer
                     desk.try_change("user 00", remove(&guest)).await.unwrap();
                     continue;
                 }
-                let (mut page, mut seen) = (Page::first([1, 3, 10][nth - 3]), Vec::new());
-                loop {
-                    let part = desk.store.members(&desk.id, &page).await.unwrap();
-                    seen.extend(part.items.iter().map(|member| member.user_id.to_string()));
-                    tokio::task::yield_now().await;
-                    match part.next {
-                        Some(next) => page.after = Some(next),
-                        None => break,
-                    }
-                }
-                assert!(seen.is_sorted() && seen.windows(2).all(|pair| pair[0] != pair[1]), "none twice: {seen:?}");
+                let seen = desk.walked(&desk.id, [1, 3, 10][nth - 3]).await;
+                assert!(
+                    seen.is_sorted() && seen.windows(2).all(|pair| pair[0] != pair[1]),
+                    "none twice: {seen:?}"
+                );
                 let stayed: Vec<_> = seen.into_iter().filter(|name| names.contains(name)).collect();
                 assert_eq!(stayed, names, "none missed");
             }
@@ -733,7 +750,10 @@ async fn members_by_id_line_up_with_the_question(offer: Offer) {
     let question = ["ben", "eve", "ann", "ben"].map(sample::user);
     let found = desk.store.members_by_id(&desk.id, &question).await.unwrap();
     let found: Vec<_> = found.into_iter().map(|member| member.map(|member| member.user_id)).collect();
-    assert_eq!(found, [Some(question[0].clone()), None, Some(question[2].clone()), Some(question[3].clone())]);
+    assert_eq!(
+        found,
+        [Some(question[0].clone()), None, Some(question[2].clone()), Some(question[3].clone())]
+    );
     let nowhere = desk.store.members_by_id(&sample::conversation("nowhere"), &question).await.unwrap();
     assert_eq!(nowhere, [const { None }; 4]);
 }
@@ -812,7 +832,10 @@ async fn lists_come_in_pages_of_any_size(offer: Offer) {
     }
     let whole = desk.list("ann", ConversationFilter::default(), MAX_PAGE).await;
     assert_eq!(whole.len(), 10);
-    assert!(whole.is_sorted_by_key(|mine| std::cmp::Reverse((mine.settings.pinned, mine.conversation.last_activity.at))));
+    assert!(whole.is_sorted_by_key(|mine| std::cmp::Reverse((
+        mine.settings.pinned,
+        mine.conversation.last_activity.at
+    ))));
     for limit in [1, 2, 3, 9, 10] {
         assert_eq!(desk.list("ann", ConversationFilter::default(), limit).await, whole, "by {limit}");
     }
@@ -848,7 +871,8 @@ async fn a_walk_over_a_list_misses_nothing_that_stays_in_its_place(offer: Offer)
         let (mut page, mut seen, mut round) = (Page::first(limit), Vec::new(), 0_u64);
         let moving = ["g0", "g3", "g9"];
         loop {
-            let part = desk.store.list(&sample::user("ann"), &ConversationFilter::default(), &page).await.unwrap();
+            let part =
+                desk.store.list(&sample::user("ann"), &ConversationFilter::default(), &page).await.unwrap();
             seen.extend(part.items.iter().map(|mine| mine.conversation.id.to_string()));
             desk.clock.advance(Duration::from_secs(1));
             round += 1;
@@ -887,7 +911,8 @@ async fn activity_is_a_maximum_and_writes_no_event(offer: Offer) {
     order.rotate_left(17);
     at_once(8, |nth| {
         let desk = Arc::clone(&desk);
-        let mine: Vec<_> = order.iter().skip(nth).step_by(8).map(|seq| (desk.id.clone(), activity(*seq))).collect();
+        let mine: Vec<_> =
+            order.iter().skip(nth).step_by(8).map(|seq| (desk.id.clone(), activity(*seq))).collect();
         async move { desk.store.touch_many(&mine).await.unwrap() }
     })
     .await;
@@ -1013,18 +1038,9 @@ async fn hostile_ids_are_only_ids(offer: Offer) {
         let mine: BTreeSet<_> = desk.listed(name).await.into_iter().collect();
         assert_eq!(mine, names.iter().take(nth + 1).cloned().collect::<BTreeSet<_>>(), "{name:?}");
         let id = sample::conversation(name);
-        let mut expected: Vec<_> = names.iter().skip(nth).map(|name| sample::user(name)).collect();
+        let mut expected: Vec<_> = names.iter().skip(nth).cloned().collect();
         expected.sort();
-        let (mut page, mut members) = (Page::first(4), Vec::new());
-        loop {
-            let part = desk.store.members(&id, &page).await.unwrap();
-            members.extend(part.items.into_iter().map(|member| member.user_id));
-            match part.next {
-                Some(next) => page.after = Some(next),
-                None => break,
-            }
-        }
-        assert_eq!(members, expected, "{name:?}");
+        assert_eq!(desk.walked(&id, 4).await, expected, "{name:?}");
         desk.store.change(&id, &user, &Change::Pin(true)).await.unwrap();
     }
     for name in &names {
@@ -1034,7 +1050,8 @@ async fn hostile_ids_are_only_ids(offer: Offer) {
     }
     let written = drained(&*desk.outbox).await;
     for name in &names {
-        let mine = written.iter().filter(|envelope| envelope.key() == *name).filter_map(|envelope| envelope.kind());
+        let mine =
+            written.iter().filter(|envelope| envelope.key() == *name).filter_map(|envelope| envelope.kind());
         assert!(mine.eq([EventKind::ConversationCreated, EventKind::ConversationPinned]), "{name:?}");
     }
     assert!(desk.store.create(&direct(&names[0], &names[1])).await.unwrap().created);

@@ -21,6 +21,7 @@ use crate::model::events::agrees_with_the_model_on_random_histories;
 use crate::offer::{Consumers, Offer};
 use crate::run::checks;
 use crate::sample;
+use crate::walk::walk;
 
 checks! {
     "events" needs [publisher]:
@@ -111,7 +112,8 @@ impl Log {
     }
 
     async fn read(&self, cursor: &TailCursor, max: usize) -> Option<TailRead> {
-        let mut reads = self.tail().read_since(std::slice::from_ref(cursor), max, Duration::ZERO).await.unwrap();
+        let mut reads =
+            self.tail().read_since(std::slice::from_ref(cursor), max, Duration::ZERO).await.unwrap();
         assert!(reads.len() <= 1, "one answer for one cursor");
         reads.pop()
     }
@@ -181,8 +183,12 @@ async fn publishing_answers_in_order(offer: Offer) {
     let log = Log::new(&offer);
     assert!(log.publisher.publish_many(&[]).await.unwrap().is_empty());
     let answers = log.publish(&["a1", "b1", "a1", "a2"]).await;
-    let [Published::Durable(a1), Published::Durable(b1), Published::Suppressed(again), Published::Durable(a2)] =
-        answers.as_slice()
+    let [
+        Published::Durable(a1),
+        Published::Durable(b1),
+        Published::Suppressed(again),
+        Published::Durable(a2),
+    ] = answers.as_slice()
     else {
         panic!("{answers:?}")
     };
@@ -238,7 +244,11 @@ async fn a_group_receives_what_is_published_once_it_is_there(offer: Offer) {
     let file = FileUploaded::from(&sample::file(&sample::conversation("a"), "photo"));
     log.publisher.publish(&Envelope::new(&["a file"], log.clock.now(), file)).await.unwrap();
     let two = log.member("two").await;
-    assert_eq!(named(&fetch(&two, 10).await), ["a2", "b2"], "of its topics; a later member does not begin anew");
+    assert_eq!(
+        named(&fetch(&two, 10).await),
+        ["a2", "b2"],
+        "of its topics; a later member does not begin anew"
+    );
     assert_eq!(lag(&one).await, (0, 2));
     let again = log.consumer("g", "one", true).await;
     assert_eq!(named(&fetch(&again, 10).await), [""; 0], "nor does one that asks for the beginning");
@@ -387,7 +397,8 @@ async fn fetching_hands_out_as_many_as_asked_and_waits_for_the_first(offer: Offe
 
 async fn acknowledging_again_changes_nothing(offer: Offer) {
     let log = Log::new(&offer);
-    let (one, two, other) = (log.member("one").await, log.member("two").await, log.consumer("h", "one", false).await);
+    let (one, two, other) =
+        (log.member("one").await, log.member("two").await, log.consumer("h", "one", false).await);
     log.publish(&["a1", "b1"]).await;
     let deliveries = fetch(&one, 10).await;
     one.ack(&[]).await.unwrap();
@@ -418,13 +429,15 @@ async fn what_is_not_acknowledged_is_reclaimed_when_it_was_idle(offer: Offer) {
     let taken = two.reclaim(IDLE, 10).await.unwrap();
     assert_eq!(named(&taken), ["a1", "c1"], "oldest first; neither what is done with nor what came later");
     assert!(taken.iter().all(|delivery| delivery.attempt == 2), "{taken:?}");
-    let receipts = |deliveries: &[Delivery]| deliveries.iter().map(|one| one.receipt.clone()).collect::<Vec<_>>();
+    let receipts =
+        |deliveries: &[Delivery]| deliveries.iter().map(|one| one.receipt.clone()).collect::<Vec<_>>();
     assert_eq!(receipts(&taken), [first[0].receipt.clone(), first[2].receipt.clone()]);
     assert!(one.reclaim(IDLE, 10).await.unwrap().is_empty(), "it was handed out just now");
     ack(&two, &taken[..1]).await;
     log.clock.advance(IDLE);
     let back = one.reclaim(IDLE, 10).await.unwrap();
-    let attempts: Vec<_> = named(&back).into_iter().zip(back.iter().map(|delivery| delivery.attempt)).collect();
+    let attempts: Vec<_> =
+        named(&back).into_iter().zip(back.iter().map(|delivery| delivery.attempt)).collect();
     assert_eq!(attempts, [("c1".to_owned(), 3), ("d1".to_owned(), 2)], "one's own as well");
     ack(&one, &back).await;
     assert_eq!(lag(&one).await, (0, 0));
@@ -551,16 +564,12 @@ async fn dead_letters_come_in_pages_of_any_size(offer: Offer) {
         log.clock.advance(Duration::from_secs(1));
     }
     for limit in [1, 2, 5, 12, MAX_PAGE] {
-        let (mut page, mut seen) = (Page::first(limit), Vec::new());
-        loop {
-            let part = log.letters().list(&page).await.unwrap();
-            assert!(part.items.len() <= limit);
-            seen.extend(part.items.iter().map(|letter| name(letter.event.as_ref().unwrap())));
-            match part.next {
-                Some(next) => page.after = Some(next),
-                None => break,
-            }
-        }
+        let letters = walk(limit, |page| {
+            let log = &log;
+            async move { log.letters().list(&page).await }
+        })
+        .await;
+        let seen: Vec<_> = letters.iter().map(|letter| name(letter.event.as_ref().unwrap())).collect();
         assert_eq!(seen, names, "oldest first, by {limit}");
     }
     for limit in [0, MAX_PAGE + 1] {
@@ -622,7 +631,8 @@ async fn what_a_group_has_not_acknowledged_is_never_dropped(offer: Offer) {
     let log = Log::new(&offer);
     let (slow, quick) = (log.member("slow").await, log.consumer("quick", "one", false).await);
     let (most, mut published) = (TOPIC.max_len() * 12, 0);
-    let batch = |from: u64| -> Vec<_> { (from + 1..=from + BATCH).map(|nth| sample::notice("a", nth)).collect() };
+    let batch =
+        |from: u64| -> Vec<_> { (from + 1..=from + BATCH).map(|nth| sample::notice("a", nth)).collect() };
     log.publisher.publish_many(&batch(0)).await.unwrap();
     published += BATCH;
     let held = fetch(&slow, 10).await;
@@ -648,7 +658,11 @@ async fn what_a_group_has_not_acknowledged_is_never_dropped(offer: Offer) {
         if deliveries.is_empty() {
             break;
         }
-        assert_eq!(named(&deliveries), numbered("a", next..=next + deliveries.len() as u64 - 1), "every one of them");
+        assert_eq!(
+            named(&deliveries),
+            numbered("a", next..=next + deliveries.len() as u64 - 1),
+            "every one of them"
+        );
         next += deliveries.len() as u64;
         ack(&slow, &deliveries).await;
     }
@@ -769,16 +783,24 @@ async fn a_reader_that_fell_behind_is_told_so(offer: Offer) {
             2
         }
         Some(TailRead::Discontinuity { oldest }) => {
-            assert!(matches!(log.read(&behind, 10).await, Some(TailRead::Discontinuity { .. })), "and told so again");
+            assert!(
+                matches!(log.read(&behind, 10).await, Some(TailRead::Discontinuity { .. })),
+                "and told so again"
+            );
             behind = oldest;
-            let Some(TailRead::Events { events, .. }) = log.read(&behind, 1).await else { panic!("from there on") };
+            let Some(TailRead::Events { events, .. }) = log.read(&behind, 1).await else {
+                panic!("from there on")
+            };
             name(events[0].as_ref().unwrap())[1..].parse().unwrap()
         }
         None => panic!("a reader that fell behind sees nothing"),
     };
     let seen = log.read_on(&mut behind, 1_000).await;
     assert_eq!(seen, numbered("a", first..=first + seen.len() as u64 - 1), "without a gap from there on");
-    assert_eq!(seen.last().map(String::as_str), Some(format!("a{}", 1 + (last - 2).div_ceil(500) * 500).as_str()));
+    assert_eq!(
+        seen.last().map(String::as_str),
+        Some(format!("a{}", 1 + (last - 2).div_ceil(500) * 500).as_str())
+    );
     assert_eq!(behind, newest);
     let from_oldest = log.read_on(&mut TailCursor { topic: TOPIC, after: None }, 1_000).await;
     assert_eq!(from_oldest.last(), seen.last());
@@ -791,7 +813,11 @@ async fn a_position_of_another_log_is_no_position_here(offer: Offer) {
         let cursor = TailCursor { topic: TOPIC, after: Some(Position(foreign.to_owned())) };
         match log.read(&cursor, 10).await {
             Some(TailRead::Discontinuity { mut oldest }) => {
-                assert_eq!(log.read_on(&mut oldest, 10).await, ["a1", "a2"], "what is kept, from the oldest on");
+                assert_eq!(
+                    log.read_on(&mut oldest, 10).await,
+                    ["a1", "a2"],
+                    "what is kept, from the oldest on"
+                );
             }
             other => panic!("{foreign:?} is never silently taken for a place here: {other:?}"),
         }
@@ -805,7 +831,10 @@ async fn ends_stand_behind_the_newest_entries(offer: Offer) {
     let ends = log.tail().ends(&[Topic::Files, TOPIC, Topic::Rooms]).await.unwrap();
     let topics: Vec<_> = ends.iter().map(|end| end.topic).collect();
     assert_eq!(topics, [Topic::Files, TOPIC, Topic::Rooms]);
-    assert!(log.tail().read_since(&ends, 10, Duration::ZERO).await.unwrap().is_empty(), "nothing comes after them");
+    assert!(
+        log.tail().read_since(&ends, 10, Duration::ZERO).await.unwrap().is_empty(),
+        "nothing comes after them"
+    );
     let mut cursor = ends[1].clone();
     log.publish(&["a3"]).await;
     assert_eq!(log.read_on(&mut cursor, 10).await, ["a3"]);
@@ -824,7 +853,11 @@ async fn a_reader_from_the_end_of_an_empty_topic_misses_nothing(offer: Offer) {
     match log.read(&cursor, 1).await {
         Some(TailRead::Discontinuity { .. }) => {}
         Some(TailRead::Events { .. }) => {
-            assert_eq!(log.read_on(&mut cursor, 1_000).await, numbered("a", 1..=published), "all of it, or told so");
+            assert_eq!(
+                log.read_on(&mut cursor, 1_000).await,
+                numbered("a", 1..=published),
+                "all of it, or told so"
+            );
         }
         None => panic!("a reader that fell behind sees nothing"),
     }

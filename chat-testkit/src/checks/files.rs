@@ -15,6 +15,7 @@ use crate::expect::{at_once, drained, events, refused, unavailable};
 use crate::offer::Offer;
 use crate::run::checks;
 use crate::sample;
+use crate::walk::walk;
 
 checks! {
     "files" needs [files, outbox]:
@@ -73,16 +74,8 @@ impl Desk {
     }
 
     async fn listed(&self, conversation: &ConversationId, limit: usize) -> Vec<String> {
-        let (mut page, mut seen) = (Page::first(limit), Vec::new());
-        loop {
-            let part = self.files.list(conversation, &page).await.unwrap();
-            assert!(part.items.len() <= limit, "a page larger than asked for");
-            seen.extend(part.items.iter().map(|file| file.file_id.to_string()));
-            match part.next {
-                Some(next) => page.after = Some(next),
-                None => return seen,
-            }
-        }
+        let files = walk(limit, |page| async move { self.files.list(conversation, &page).await }).await;
+        files.iter().map(|file| file.file_id.to_string()).collect()
     }
 }
 
@@ -147,7 +140,10 @@ async fn files_line_up_with_the_question(offer: Offer) {
     let (one, two) = (desk.register("one").await, desk.register("two").await);
     let nowhere = sample::file(&desk.here, "nowhere").file_id;
     let question = [two.file_id.clone(), nowhere, one.file_id.clone(), two.file_id.clone()];
-    assert_eq!(desk.files.get_many(&question).await.unwrap(), [Some(two.clone()), None, Some(one), Some(two)]);
+    assert_eq!(
+        desk.files.get_many(&question).await.unwrap(),
+        [Some(two.clone()), None, Some(one), Some(two)]
+    );
 }
 
 async fn every_download_is_counted(offer: Offer) {
@@ -323,7 +319,10 @@ async fn hostile_ids_are_only_ids(offer: Offer) {
     for name in &names {
         assert_eq!(desk.listed(&sample::conversation(name), 3).await, [name.as_str()]);
         let id = FileId::new(name).expect("a file id");
-        assert_eq!(desk.files.downloaded(&id, &sample::user(name), &sample::key(name)).await.unwrap().downloads, 1);
+        assert_eq!(
+            desk.files.downloaded(&id, &sample::user(name), &sample::key(name)).await.unwrap().downloads,
+            1
+        );
         assert!(desk.files.delete(&id, &sample::user(name), false).await.unwrap());
         assert_eq!(desk.listed(&sample::conversation(name), 3).await, [""; 0]);
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use chat_core::clock::{Clock, ManualClock, Timestamp};
 use chat_core::domain::message::{
-    MAX_EDITS_KEPT, MAX_EMOJIS, MAX_EMOJIS_PER_USER, NewMessage, PastText, Pin, Reaction, ThreadPlace, ThreadSummary,
-    Tombstone,
+    MAX_EDITS_KEPT, MAX_EMOJIS, MAX_EMOJIS_PER_USER, NewMessage, PastText, Pin, Reaction, ThreadPlace,
+    ThreadSummary, Tombstone,
 };
 use chat_core::domain::text::Query;
 use chat_core::domain::{
@@ -123,7 +123,8 @@ impl Desk {
 
     /// Ann says so many numbered things here.
     async fn say_many(&self, count: usize) -> Vec<Message> {
-        let new: Vec<_> = (1..=count).map(|nth| sample::text(&self.here, &self.ann, &format!("text {nth}"))).collect();
+        let new: Vec<_> =
+            (1..=count).map(|nth| sample::text(&self.here, &self.ann, &format!("text {nth}"))).collect();
         let answers = self.messages.append_many(&new).await.unwrap();
         answers.into_iter().map(|appended| appended.unwrap().message).collect()
     }
@@ -205,7 +206,13 @@ impl Desk {
 
     fn question(&self, words: &str, conversations: &[ConversationId], limit: usize) -> SearchQuery {
         let words = Query::new(words).expect("words to search for");
-        SearchQuery { conversations: conversations.to_vec(), viewer: self.ben.clone(), words, after: None, limit }
+        SearchQuery {
+            conversations: conversations.to_vec(),
+            viewer: self.ben.clone(),
+            words,
+            after: None,
+            limit,
+        }
     }
 
     /// All hits of a question, page by page.
@@ -273,7 +280,8 @@ async fn a_message_is_stored_as_it_was_sent(offer: Offer) {
     new.draft.thread = Some(ThreadPlace { root: root.id.clone(), also_in_conversation: true });
     new.draft.mentions = Mentions { users: vec![desk.ben.clone(), desk.ann.clone()], everyone: true };
     new.draft.silent = true;
-    new.draft.metadata = [("subType".to_owned(), "A.b$c".to_owned()), ("$ne".to_owned(), String::new())].into();
+    new.draft.metadata =
+        [("subType".to_owned(), "A.b$c".to_owned()), ("$ne".to_owned(), String::new())].into();
     let expected = Message {
         id: new.id.clone(),
         conversation_id: desk.here.clone(),
@@ -313,7 +321,8 @@ async fn a_message_is_stored_as_it_was_sent(offer: Offer) {
 async fn a_batch_is_answered_in_order_and_a_refused_message_holds_up_nobody(offer: Offer) {
     let desk = Desk::new(&offer);
     assert!(desk.messages.append_many(&[]).await.unwrap().is_empty());
-    let mut batch: Vec<_> = (0..6).map(|nth| sample::text(&desk.here, &desk.ann, &format!("text {nth}"))).collect();
+    let mut batch: Vec<_> =
+        (0..6).map(|nth| sample::text(&desk.here, &desk.ann, &format!("text {nth}"))).collect();
     batch[1].draft.reply_to = Some(sample::message("nowhere"));
     batch[2].client_key = Some(sample::key("k"));
     batch[3] = NewMessage { id: sample::message("another"), ..batch[2].clone() };
@@ -356,7 +365,10 @@ async fn sixteen_writers_leave_no_gap_and_a_reader_sees_places_in_order(offer: O
                 let head = desk.messages.head(&desk.here).await.unwrap();
                 let page = desk.page(Anchor::After(Seq(places.len() as u64)), MAX_HISTORY).await;
                 let fresh = seqs(&page.messages);
-                assert!(page.more_after || fresh.last().copied().unwrap_or(head.0) >= head.0, "the head is not there");
+                assert!(
+                    page.more_after || fresh.last().copied().unwrap_or(head.0) >= head.0,
+                    "the head is not there"
+                );
                 places.extend(fresh);
                 assert!(places.iter().copied().eq(1..=places.len() as u64), "a gap: {places:?}");
                 if last && !page.more_after {
@@ -369,11 +381,17 @@ async fn sixteen_writers_leave_no_gap_and_a_reader_sees_places_in_order(offer: O
     .await;
     let total = (WRITERS * EACH) as u64;
     let (writers, readers) = told.split_at(WRITERS);
-    assert!(writers.iter().all(|places| places.is_sorted()), "one writer's messages in the order it wrote them");
+    assert!(
+        writers.iter().all(|places| places.is_sorted()),
+        "one writer's messages in the order it wrote them"
+    );
     let mut places: Vec<_> = writers.concat();
     places.sort_unstable();
     assert!(places.into_iter().eq(1..=total), "every place is given once");
-    assert!(readers.iter().all(|places| places.iter().copied().eq(1..=total)), "every reader saw all of them");
+    assert!(
+        readers.iter().all(|places| places.iter().copied().eq(1..=total)),
+        "every reader saw all of them"
+    );
     let sent = desk.events().await.into_iter().map(|event| match event {
         Event::MessageSent(sent) => sent.seq.0,
         other => panic!("{other:?}"),
@@ -453,7 +471,10 @@ async fn concurrent_repeats_of_a_client_key_store_one_message(offer: Offer) {
         })
         .await;
         assert_eq!(answers.iter().filter(|answer| !answer.duplicate).count(), 1, "one is the first");
-        assert!(answers.iter().all(|answer| answer.message == answers[0].message), "all answer the same message");
+        assert!(
+            answers.iter().all(|answer| answer.message == answers[0].message),
+            "all answer the same message"
+        );
     }
     assert_eq!(seqs(&desk.page(Anchor::Latest, 100).await.messages), (1..=20).collect::<Vec<_>>());
     assert_eq!(desk.events().await.len(), 20);
@@ -527,7 +548,10 @@ async fn messages_by_id_line_up_with_the_question(offer: Offer) {
     let (one, two) = (desk.say("one").await, desk.say("two").await);
     let gone = desk.delete(&two, DeleteType::ForEveryone).await;
     let question = [two.id.clone(), sample::message("nowhere"), one.id.clone(), two.id];
-    assert_eq!(desk.messages.get_many(&question).await.unwrap(), [Some(gone.clone()), None, Some(one), Some(gone)]);
+    assert_eq!(
+        desk.messages.get_many(&question).await.unwrap(),
+        [Some(gone.clone()), None, Some(one), Some(gone)]
+    );
 }
 
 async fn hidden_answers_line_up_with_the_question(offer: Offer) {
@@ -587,7 +611,11 @@ async fn a_page_says_whether_there_is_more_on_either_side(offer: Offer) {
         (Anchor::Before(Seq(0)), 5, (vec![], false, true)),
     ] {
         let page = desk.page(anchor, limit).await;
-        assert_eq!((seqs(&page.messages), page.more_before, page.more_after), expected, "{anchor:?} by {limit}");
+        assert_eq!(
+            (seqs(&page.messages), page.more_before, page.more_after),
+            expected,
+            "{anchor:?} by {limit}"
+        );
     }
 }
 
@@ -615,7 +643,10 @@ async fn a_page_around_a_message_that_is_gone_shows_its_neighbours(offer: Offer)
     desk.delete(&said[4], DeleteType::ForMe).await;
     for limit in [3, 4, 20] {
         for anchor in [4, 5] {
-            let query = HistoryQuery { viewer: Some(desk.ann.clone()), ..desk.query(Anchor::Around(Seq(anchor)), limit) };
+            let query = HistoryQuery {
+                viewer: Some(desk.ann.clone()),
+                ..desk.query(Anchor::Around(Seq(anchor)), limit)
+            };
             let page = desk.messages.history(&query).await.unwrap();
             assert_around(&page, &[1, 2, 3, 6, 7, 8, 9], anchor, limit);
         }
@@ -696,7 +727,11 @@ async fn scopes_tell_the_conversation_from_its_threads(offer: Offer) {
         scope: HistoryScope::Thread(one.id),
         ..desk.query(Anchor::Latest, 10)
     };
-    assert_eq!(desk.messages.history(&query).await.unwrap(), History::default(), "a thread of another conversation");
+    assert_eq!(
+        desk.messages.history(&query).await.unwrap(),
+        History::default(),
+        "a thread of another conversation"
+    );
 }
 
 async fn an_unknown_conversation_is_empty(offer: Offer) {
@@ -704,7 +739,7 @@ async fn an_unknown_conversation_is_empty(offer: Offer) {
     for anchor in [Anchor::Latest, Anchor::Before(Seq(2)), Anchor::After(Seq(2)), Anchor::Around(Seq(2))] {
         assert_eq!(desk.page(anchor, 10).await, History::default());
     }
-    assert_eq!(desk.messages.heads(None, &[desk.here.clone()]).await.unwrap(), [Head::default()]);
+    assert_eq!(desk.messages.heads(None, std::slice::from_ref(&desk.here)).await.unwrap(), [Head::default()]);
     assert_eq!(desk.messages.pinned(&desk.here).await.unwrap(), []);
     assert_eq!(desk.finds("anything").await, [""; 0]);
     let purged = desk.messages.purge(&desk.purge(desk.clock.now(), 10)).await.unwrap();
@@ -725,7 +760,11 @@ async fn heads_line_up_and_show_the_newest_message(offer: Offer) {
     assert_eq!(desk.messages.heads(Some(&desk.ben), &question).await.unwrap(), expected);
 
     let gone = desk.delete(&newest, DeleteType::ForEveryone).await;
-    assert_eq!(desk.messages.heads(None, &[desk.here.clone()]).await.unwrap(), [seen(&gone)], "a tombstone has a place");
+    assert_eq!(
+        desk.messages.heads(None, std::slice::from_ref(&desk.here)).await.unwrap(),
+        [seen(&gone)],
+        "a tombstone has a place"
+    );
 }
 
 // Editing
@@ -778,7 +817,9 @@ async fn racing_edits_of_one_revision_have_one_winner(offer: Offer) {
     for revision in 0..10 {
         let answers = at_once(16, |nth| {
             let (desk, said) = (Arc::clone(&desk), said.clone());
-            async move { desk.messages.edit(&desk.edit(&said, &format!("{revision} by {nth}"), Some(revision))).await }
+            async move {
+                desk.messages.edit(&desk.edit(&said, &format!("{revision} by {nth}"), Some(revision))).await
+            }
         })
         .await;
         let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
@@ -845,8 +886,15 @@ async fn deleting_for_everyone_leaves_only_the_place(offer: Offer) {
     found.extend(heads.into_iter().filter_map(|head| head.message));
     found.extend(desk.messages.pinned(&desk.here).await.unwrap());
     found.push(desk.messages.append(&new).await.unwrap().message);
-    assert_eq!(found.iter().filter(|message| message.id == said.id).count(), 6, "it is there in all of them but pinned");
-    assert!(found.iter().all(|message| message.id == root.id || *message == gone), "and it is the same everywhere");
+    assert_eq!(
+        found.iter().filter(|message| message.id == said.id).count(),
+        6,
+        "it is there in all of them but pinned"
+    );
+    assert!(
+        found.iter().all(|message| message.id == root.id || *message == gone),
+        "and it is the same everywhere"
+    );
     assert!(!format!("{found:?}").contains("xyzzy"), "something of it is left: {found:?}");
     assert_eq!(desk.finds("xyzzy").await, [""; 0]);
 }
@@ -906,9 +954,11 @@ async fn deleting_for_me_hides_it_from_me_alone(offer: Offer) {
     assert_eq!(kept, said[3], "the message itself is as it was");
     desk.delete(&said[1], DeleteType::ForMe).await;
     let one = std::slice::from_ref(&desk.here);
-    for (viewer, expected, newest) in
-        [(Some(&desk.ann), vec![1, 3], 3), (Some(&desk.ben), vec![1, 2, 3, 4], 4), (None, vec![1, 2, 3, 4], 4)]
-    {
+    for (viewer, expected, newest) in [
+        (Some(&desk.ann), vec![1, 3], 3),
+        (Some(&desk.ben), vec![1, 2, 3, 4], 4),
+        (None, vec![1, 2, 3, 4], 4),
+    ] {
         for limit in [1, 2, 100] {
             let query = HistoryQuery { viewer: viewer.cloned(), ..desk.query(Anchor::Latest, limit) };
             assert_eq!(seqs(&desk.walk_on(&query).await), expected, "{viewer:?} forward by {limit}");
@@ -980,7 +1030,10 @@ async fn racing_reactions_are_all_counted_once(offer: Offer) {
     let mut written = desk.events().await;
     let mut counts: Vec<_> = written.drain(..).map(|event| reaction_added(event).count).collect();
     counts.sort_unstable();
-    assert!(counts.into_iter().eq((1..=16).flat_map(|count| [count, count])), "counts say what is from then on");
+    assert!(
+        counts.into_iter().eq((1..=16).flat_map(|count| [count, count])),
+        "counts say what is from then on"
+    );
     let reactions = desk.get(&said.id).await.reactions;
     assert_eq!(reactions.len(), 2);
     for reaction in reactions {
@@ -1007,15 +1060,27 @@ async fn reactions_have_limits(offer: Offer) {
     }
     desk.events().await;
     let before = desk.get(&said.id).await;
-    refused(desk.messages.react(&said.id, &desk.ann, &emoji(MAX_EMOJIS - 1), true).await, Code::ReactionLimit);
-    refused(desk.messages.react(&said.id, &sample::user("eve"), &emoji(MAX_EMOJIS), true).await, Code::ReactionLimit);
+    refused(
+        desk.messages.react(&said.id, &desk.ann, &emoji(MAX_EMOJIS - 1), true).await,
+        Code::ReactionLimit,
+    );
+    refused(
+        desk.messages.react(&said.id, &sample::user("eve"), &emoji(MAX_EMOJIS), true).await,
+        Code::ReactionLimit,
+    );
     let repeat = desk.messages.react(&said.id, &desk.ann, &emoji(0), true).await.unwrap();
     assert!(!repeat.changed, "what is so already is no more");
     assert_eq!(desk.get(&said.id).await, before);
     assert_eq!(desk.events().await, []);
     assert!(desk.messages.react(&said.id, &sample::user("eve"), &emoji(0), true).await.unwrap().changed);
     desk.messages.react(&said.id, &desk.ann, &emoji(0), false).await.unwrap();
-    assert!(desk.messages.react(&said.id, &desk.ann, &emoji(1 + MAX_EMOJIS_PER_USER), true).await.unwrap().changed);
+    assert!(
+        desk.messages
+            .react(&said.id, &desk.ann, &emoji(1 + MAX_EMOJIS_PER_USER), true)
+            .await
+            .unwrap()
+            .changed
+    );
 }
 
 async fn racing_reactions_keep_the_limits(offer: Offer) {
@@ -1057,7 +1122,11 @@ async fn reply_counters_count_the_replies_that_are_left(offer: Offer) {
     desk.messages.delete(&replies[1].id, &desk.ben, DeleteType::ForEveryone).await.unwrap();
     assert_eq!(replies_left().await, 3);
     let purged = desk.messages.purge(&desk.purge(replies[2].created_at, 10)).await.unwrap();
-    assert_eq!(purged.items, [Seq(1), Seq(2), Seq(3)], "root, other and the first reply; the second is gone already");
+    assert_eq!(
+        purged.items,
+        [Seq(1), Seq(2), Seq(3)],
+        "root, other and the first reply; the second is gone already"
+    );
     assert_eq!(replies_left().await, 2);
     desk.append(&desk.reply(&root.id, "one more, to a root that is gone")).await;
     assert_eq!(replies_left().await, 3);
@@ -1083,7 +1152,8 @@ async fn reply_counters_are_exact_under_racing_replies_and_deletions(offer: Offe
         }
     })
     .await;
-    let query = HistoryQuery { scope: HistoryScope::Thread(root.id.clone()), ..desk.query(Anchor::Latest, 100) };
+    let query =
+        HistoryQuery { scope: HistoryScope::Thread(root.id.clone()), ..desk.query(Anchor::Latest, 100) };
     let replies = desk.walk_on(&query).await;
     assert_eq!(replies.len(), 160);
     let left = replies.iter().filter(|reply| reply.deleted.is_none()).count();
@@ -1162,17 +1232,29 @@ async fn at_most_fifty_pins_hold_at_once(offer: Offer) {
     let (next, last) = (&said[MAX_PINS], &said[MAX_PINS + 1]);
     refused(desk.messages.pin(&next.id, &desk.ann, true, None).await, Code::PinLimit);
     assert_eq!(desk.get(&next.id).await, *next);
-    assert!(!desk.messages.pin(&said[0].id, &desk.ann, true, None).await.unwrap().changed, "it is one of the fifty");
+    assert!(
+        !desk.messages.pin(&said[0].id, &desk.ann, true, None).await.unwrap().changed,
+        "it is one of the fifty"
+    );
     assert_eq!(desk.events().await, []);
 
     desk.clock.advance(seconds(60));
-    assert!(desk.messages.pin(&next.id, &desk.ann, true, None).await.unwrap().changed, "a pin that is over is none");
+    assert!(
+        desk.messages.pin(&next.id, &desk.ann, true, None).await.unwrap().changed,
+        "a pin that is over is none"
+    );
     refused(desk.messages.pin(&last.id, &desk.ann, true, None).await, Code::PinLimit);
     desk.delete(&said[20], DeleteType::ForEveryone).await;
-    assert!(desk.messages.pin(&last.id, &desk.ann, true, None).await.unwrap().changed, "nor is one of a tombstone");
+    assert!(
+        desk.messages.pin(&last.id, &desk.ann, true, None).await.unwrap().changed,
+        "nor is one of a tombstone"
+    );
     assert_eq!(desk.messages.pinned(&desk.here).await.unwrap().len(), MAX_PINS);
     let there = desk.append(&sample::text(&sample::conversation("there"), &desk.ann, "text")).await;
-    assert!(desk.messages.pin(&there.id, &desk.ann, true, None).await.unwrap().changed, "each conversation has its own");
+    assert!(
+        desk.messages.pin(&there.id, &desk.ann, true, None).await.unwrap().changed,
+        "each conversation has its own"
+    );
 }
 
 async fn racing_pins_keep_the_limit(offer: Offer) {
@@ -1205,7 +1287,11 @@ const CORPUS: &[(&str, &str, &[&str])] = &[
     ("Zürich grüßt: Fußgänger über die Straße", "fußg", &["Fußgänger"]),
     ("Perché no? Lunedì è già passato", "perche lunedi gia e", &["Perché", "Lunedì", "è", "già"]),
     ("Perché no? Lunedì è già passato", "gia lun", &["Lunedì", "già"]),
-    ("The ﬁnal ﬂight of the naïve CAFÉ owner", "final flight naive cafe", &["ﬁnal", "ﬂight", "naïve", "CAFÉ"]),
+    (
+        "The ﬁnal ﬂight of the naïve CAFÉ owner",
+        "final flight naive cafe",
+        &["ﬁnal", "ﬂight", "naïve", "CAFÉ"],
+    ),
     ("ＦＵＬＬ width, and ① too", "full 1", &["ＦＵＬＬ", "①"]),
     ("Привет, мир! Ещё раз", "ПРИВЕТ ми", &["Привет", "мир"]),
     ("one two two three, two-fold", "two", &["two", "two", "two"]),
@@ -1278,7 +1364,8 @@ async fn search_finds_nothing_outside_the_conversations_asked(offer: Offer) {
     assert_eq!(desk.hits(&desk.question("secret", &[], 50)).await, []);
     assert_eq!(desk.hits(&desk.question("secret", &[sample::conversation("nowhere")], 50)).await, []);
     let two = [names[0].clone(), names[1].clone(), names[0].clone()];
-    let found: BTreeSet<_> = desk.hits(&desk.question("secret", &two, 50)).await.into_iter().map(|hit| hit.message.id).collect();
+    let found: BTreeSet<_> =
+        desk.hits(&desk.question("secret", &two, 50)).await.into_iter().map(|hit| hit.message.id).collect();
     assert_eq!(found.len(), 2, "two, and no hit twice");
     assert_eq!(desk.hits(&desk.question("secret", &two, 50)).await.len(), 2);
 }
@@ -1310,10 +1397,13 @@ async fn hits_come_newest_first_and_pages_of_any_size_miss_none(offer: Offer) {
         for name in &both {
             let mut batch = Vec::new();
             for nth in 0..3 {
-                let content = if nth == 1 { "nothing of the kind".to_owned() } else { format!("apple {moment}") };
+                let content =
+                    if nth == 1 { "nothing of the kind".to_owned() } else { format!("apple {moment}") };
                 batch.push(desk.append(&sample::text(name, &desk.ann, &content)).await);
             }
-            now.extend(ids(&batch).into_iter().rev().enumerate().filter(|(nth, _)| *nth != 1).map(|(_, id)| id));
+            now.extend(
+                ids(&batch).into_iter().rev().enumerate().filter(|(nth, _)| *nth != 1).map(|(_, id)| id),
+            );
         }
         expected.splice(0..0, now);
         desk.clock.advance(seconds(1));
@@ -1350,7 +1440,8 @@ async fn search_limits_outside_one_to_fifty_are_refused(offer: Offer) {
         let question = desk.question("text", std::slice::from_ref(&desk.here), limit);
         refused(desk.messages.search(&question).await, Code::PageInvalid);
     }
-    let page = desk.messages.search(&desk.question("text", std::slice::from_ref(&desk.here), 50)).await.unwrap();
+    let page =
+        desk.messages.search(&desk.question("text", std::slice::from_ref(&desk.here), 50)).await.unwrap();
     assert_eq!(page.items.len(), 50);
 }
 
@@ -1397,7 +1488,8 @@ async fn a_purge_goes_on_from_its_cursor_and_ends(offer: Offer) {
     let desk = Desk::new(&offer);
     let said = desk.say_many(7).await;
     desk.clock.advance(seconds(1));
-    let mut purge = Purge { hold: vec![said[1].id.clone(), said[6].id.clone()], ..desk.purge(desk.clock.now(), 2) };
+    let mut purge =
+        Purge { hold: vec![said[1].id.clone(), said[6].id.clone()], ..desk.purge(desk.clock.now(), 2) };
     let (mut gone, mut steps) = (Vec::new(), 0);
     loop {
         let page = desk.messages.purge(&purge).await.unwrap();
@@ -1439,7 +1531,10 @@ async fn every_change_writes_exactly_one_event_and_no_change_writes_none(offer: 
     let (id, here, ann, ben) = (&said.id, &desk.here, &desk.ann, &desk.ben);
     let now = desk.clock.now();
     let until = Some(now.after(seconds(60)));
-    let edit = Edit { mentions: Mentions { users: vec![ben.clone()], everyone: false }, ..desk.edit(&said, "new", None) };
+    let edit = Edit {
+        mentions: Mentions { users: vec![ben.clone()], everyone: false },
+        ..desk.edit(&said, "new", None)
+    };
     // Everything twice: a repeat writes no second event.
     for _ in 0..2 {
         messages.edit(&edit).await.unwrap();
@@ -1473,7 +1568,8 @@ async fn every_change_writes_exactly_one_event_and_no_change_writes_none(offer: 
         count,
     };
     let removed = |user: &UserId, count| {
-        let MessageReactionAdded { message_id, conversation_id, seq, user_id, emoji, count } = added(user, count);
+        let MessageReactionAdded { message_id, conversation_id, seq, user_id, emoji, count } =
+            added(user, count);
         MessageReactionRemoved { message_id, conversation_id, seq, user_id, emoji, count }
     };
     let deleted = |message: &Message, by: &UserId, delete_type| MessageDeleted {
@@ -1587,9 +1683,11 @@ async fn hostile_ids_are_only_ids(offer: Offer) {
         let question = SearchQuery { viewer, ..desk.question("word", &[here], 50) };
         assert_eq!(desk.hits(&question).await.len(), 1, "{name:?}");
     }
-    let expected = [EventKind::MessageSent, EventKind::MessageSent]
-        .into_iter()
-        .chain([EventKind::MessageReactionAdded, EventKind::MessagePinned, EventKind::MessageDeleted]);
+    let expected = [EventKind::MessageSent, EventKind::MessageSent].into_iter().chain([
+        EventKind::MessageReactionAdded,
+        EventKind::MessagePinned,
+        EventKind::MessageDeleted,
+    ]);
     let written = drained(&*desk.outbox).await;
     for name in &names {
         let mine = written.iter().filter(|envelope| envelope.key() == *name);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use chat_core::clock::ManualClock;
 use chat_core::domain::EventId;
 use chat_core::event::{Envelope, Event};
+use chat_core::store::events::{Published, TailRead};
 use chat_core::store::outbox::OutboxStats;
 use chat_core::store::{EventPublisher, EventTail, MessageStore, MessageStoreExt, Outbox};
-use chat_core::store::events::{Published, TailRead};
 use parking_lot::Mutex;
 
 use crate::expect::{at_once, unavailable};

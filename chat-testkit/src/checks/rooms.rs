@@ -10,7 +10,8 @@ use chat_core::domain::{Page, RoomId, RoomRole, Transition, UserId};
 use chat_core::error::Code;
 use chat_core::store::presence::Connect;
 use chat_core::store::rooms::{
-    NewRoom, REMOVAL_MEMORY, Room, RoomAged, RoomChange, RoomChanged, RoomMember, RoomPeak, RoomState, RoomStats,
+    NewRoom, REMOVAL_MEMORY, Room, RoomAged, RoomChange, RoomChanged, RoomMember, RoomPeak, RoomState,
+    RoomStats,
 };
 use chat_core::store::{PresenceStore, RoomStore, RoomStoreExt};
 
@@ -178,7 +179,8 @@ async fn rooms_of(rooms: &dyn RoomStore, name: &str) -> BTreeSet<String> {
 /// The index is allowed to lag, and nothing else.
 async fn rooms_become<N: AsRef<str> + Sync>(rooms: &dyn RoomStore, name: &str, expected: &[N]) {
     let expected = set(expected);
-    eventually(&format!("{name:?} is in {expected:?}"), || async { rooms_of(rooms, name).await == expected }).await;
+    eventually(&format!("{name:?} is in {expected:?}"), || async { rooms_of(rooms, name).await == expected })
+        .await;
 }
 
 /// Every room lists exactly those users who list it.
@@ -218,7 +220,8 @@ fn as_set(found: impl IntoIterator<Item = UserId>) -> BTreeSet<String> {
 }
 
 async fn connect(presence: &dyn PresenceStore, name: &str, device: &str, lease: Duration) -> Transition {
-    let connect = Connect { user: user(name), session: session(&format!("{name}-{device}")), device: None, lease };
+    let connect =
+        Connect { user: user(name), session: session(&format!("{name}-{device}")), device: None, lease };
     presence.connect(&connect).await.unwrap()
 }
 
@@ -256,7 +259,8 @@ async fn a_new_room_is_as_it_was_asked_for(offer: Offer) {
         for (limit, max_members) in [None, Some(1), Some(u32::MAX)].into_iter().enumerate() {
             for name in [None, Some(text.to_owned())] {
                 let id = room(&format!("{nth}-{limit}-{}", name.is_some()));
-                let new = NewRoom { id: id.clone(), kind: text.to_owned(), name, max_members, members: Vec::new() };
+                let new =
+                    NewRoom { id: id.clone(), kind: text.to_owned(), name, max_members, members: Vec::new() };
                 assert!(rooms.create(&new).await.unwrap());
                 let expected = Room {
                     id: id.clone(),
@@ -288,7 +292,11 @@ async fn a_room_and_its_first_members_come_together(offer: Offer) {
     for name in ["ann", "ben", "cid"] {
         rooms_become(&*rooms, name, &["r"]).await;
     }
-    assert_eq!(became(&*rooms, &r, change("ann", MEMBER, 6)).await, RoomChanged::Outdated, "their versions count");
+    assert_eq!(
+        became(&*rooms, &r, change("ann", MEMBER, 6)).await,
+        RoomChanged::Outdated,
+        "their versions count"
+    );
     assert_eq!(became(&*rooms, &r, leave("ann", 7)).await, RoomChanged::Changed);
 }
 
@@ -306,7 +314,10 @@ async fn nobody_sees_a_room_without_its_first_members(offer: Offer) {
                         match rooms.roles(&new.id, &asked).await.unwrap() {
                             None => tokio::task::yield_now().await,
                             Some(roles) => {
-                                assert!(roles.iter().all(Option::is_some), "a room without somebody: {roles:?}");
+                                assert!(
+                                    roles.iter().all(Option::is_some),
+                                    "a room without somebody: {roles:?}"
+                                );
                                 break;
                             }
                         }
@@ -329,7 +340,8 @@ async fn nobody_sees_a_room_without_its_first_members(offer: Offer) {
 
 async fn first_members_may_fill_a_room_and_no_more(offer: Offer) {
     let rooms = rooms(&offer);
-    let r = made(&*rooms, &NewRoom { max_members: Some(3), ..with_members("r", &["ann", "ben", "cid"]) }).await;
+    let r =
+        made(&*rooms, &NewRoom { max_members: Some(3), ..with_members("r", &["ann", "ben", "cid"]) }).await;
     assert_eq!(became(&*rooms, &r, join("dan", 1)).await, RoomChanged::Full);
     let too_many = NewRoom { max_members: Some(2), ..with_members("s", &["ann", "ben", "cid"]) };
     for _ in 0..2 {
@@ -355,7 +367,8 @@ async fn first_members_without_a_role_are_none(offer: Offer) {
 
 async fn creating_the_same_room_again_changes_nothing(offer: Offer) {
     let rooms = rooms(&offer);
-    let first = NewRoom { name: Some("n".to_owned()), max_members: Some(9), ..with_members("r", &["ann", "ben"]) };
+    let first =
+        NewRoom { name: Some("n".to_owned()), max_members: Some(9), ..with_members("r", &["ann", "ben"]) };
     let r = made(&*rooms, &first).await;
     became(&*rooms, &r, leave("ben", 2)).await;
     became(&*rooms, &r, change("ann", ADMIN, 2)).await;
@@ -402,7 +415,8 @@ async fn of_racing_creators_one_wins(offer: Offer) {
     for round in 0..10 {
         let name = format!("r{round}");
         let made = at_once(16, |nth| {
-            let (rooms, new) = (Arc::clone(&rooms), with_members(&name, &[format!("a{nth}"), format!("b{nth}")]));
+            let (rooms, new) =
+                (Arc::clone(&rooms), with_members(&name, &[format!("a{nth}"), format!("b{nth}")]));
             async move { rooms.create(&new).await.unwrap() }
         })
         .await;
@@ -423,7 +437,8 @@ async fn answers_line_up_with_the_question(offer: Offer) {
     let found = rooms.get_many(&["c", "x", "a", "c", "y", "b"].map(room)).await.unwrap();
     let limits: Vec<_> = found.iter().map(|room| room.as_ref().and_then(|room| room.max_members)).collect();
     assert_eq!(limits, [Some(3), None, Some(1), Some(3), None, Some(2)]);
-    let changes = [join("ann", 5), join("ben", 5), leave("dan", 5), join("ann", 5), join("cid", 5), join("ben", 4)];
+    let changes =
+        [join("ann", 5), join("ben", 5), leave("dan", 5), join("ann", 5), join("cid", 5), join("ben", 4)];
     let outcomes = rooms.change_members(&room("b"), &changes).await.unwrap();
     use RoomChanged::{Changed, Full, Outdated, Unchanged};
     assert_eq!(outcomes, [Changed, Changed, Unchanged, Unchanged, Full, Outdated]);
@@ -593,13 +608,25 @@ async fn an_older_change_is_outdated(offer: Offer) {
     offer.clock.advance(MINUTE);
     for version in [1, 9] {
         for role in [None, Some(MEMBER), Some(MODERATOR), Some(ADMIN)] {
-            assert_eq!(became(&*rooms, &r, change("ann", role, version)).await, RoomChanged::Outdated, "{role:?}");
+            assert_eq!(
+                became(&*rooms, &r, change("ann", role, version)).await,
+                RoomChanged::Outdated,
+                "{role:?}"
+            );
             assert_eq!((members(&*rooms, &r).await, info(&*rooms, &r).await), before, "nothing changed");
         }
     }
-    assert_eq!(became(&*rooms, &r, change("ann", ADMIN, 10)).await, RoomChanged::Changed, "as old is not older");
+    assert_eq!(
+        became(&*rooms, &r, change("ann", ADMIN, 10)).await,
+        RoomChanged::Changed,
+        "as old is not older"
+    );
     assert_eq!(became(&*rooms, &r, leave("ann", u64::MAX)).await, RoomChanged::Changed);
-    assert_eq!(became(&*rooms, &r, join("ann", u64::MAX - 1)).await, RoomChanged::Outdated, "every bit counts");
+    assert_eq!(
+        became(&*rooms, &r, join("ann", u64::MAX - 1)).await,
+        RoomChanged::Outdated,
+        "every bit counts"
+    );
     assert_eq!(became(&*rooms, &r, join("ann", u64::MAX)).await, RoomChanged::Changed);
 }
 
@@ -625,7 +652,11 @@ async fn a_late_join_does_not_undo_a_removal(offer: Offer) {
     assert_eq!(became(&*rooms, &r, leave("ann", 4)).await, RoomChanged::Outdated);
     rooms_become::<&str>(&*rooms, "ann", &[]).await;
     assert_eq!(became(&*rooms, &r, join("ann", 6)).await, RoomChanged::Changed);
-    assert_eq!(became(&*rooms, &r, leave("ann", 5)).await, RoomChanged::Outdated, "nor a late removal a join");
+    assert_eq!(
+        became(&*rooms, &r, leave("ann", 5)).await,
+        RoomChanged::Outdated,
+        "nor a late removal a join"
+    );
     assert_eq!(names(&*rooms, &r).await, set(&["ann", "ben"]));
 }
 
@@ -650,7 +681,11 @@ async fn a_removal_is_remembered_for_its_time(offer: Offer) {
     assert_eq!(became(&*rooms, &r, join("cid", 4)).await, RoomChanged::Changed);
     offer.clock.advance(REMOVAL_MEMORY);
     assert_eq!(became(&*rooms, &r, join("ben", 1)).await, RoomChanged::Changed, "long after it");
-    assert_eq!(became(&*rooms, &r, leave("ann", 3)).await, RoomChanged::Outdated, "a member's version does not end");
+    assert_eq!(
+        became(&*rooms, &r, leave("ann", 3)).await,
+        RoomChanged::Outdated,
+        "a member's version does not end"
+    );
     assert_eq!(names(&*rooms, &r).await, set(&everybody));
 }
 
@@ -658,7 +693,11 @@ async fn a_removal_of_nobody_is_remembered_too(offer: Offer) {
     let rooms = rooms(&offer);
     let r = made(&*rooms, &new("r")).await;
     assert_eq!(became(&*rooms, &r, leave("ann", 5)).await, RoomChanged::Unchanged);
-    assert_eq!(became(&*rooms, &r, join("ann", 4)).await, RoomChanged::Outdated, "the removal overtook the join");
+    assert_eq!(
+        became(&*rooms, &r, join("ann", 4)).await,
+        RoomChanged::Outdated,
+        "the removal overtook the join"
+    );
     assert_eq!(members(&*rooms, &r).await, []);
     assert_eq!(became(&*rooms, &r, join("ann", 5)).await, RoomChanged::Changed);
 }
@@ -667,7 +706,11 @@ async fn version_zero_is_always_applied(offer: Offer) {
     let rooms = rooms(&offer);
     let r = made(&*rooms, &NewRoom { members: vec![change("ann", ADMIN, 10)], ..new("r") }).await;
     assert_eq!(became(&*rooms, &r, change("ann", MEMBER, 0)).await, RoomChanged::Changed);
-    assert_eq!(became(&*rooms, &r, change("ann", ADMIN, 9)).await, RoomChanged::Outdated, "the newer one is known yet");
+    assert_eq!(
+        became(&*rooms, &r, change("ann", ADMIN, 9)).await,
+        RoomChanged::Outdated,
+        "the newer one is known yet"
+    );
     assert_eq!(became(&*rooms, &r, leave("ann", 0)).await, RoomChanged::Changed);
     assert_eq!(became(&*rooms, &r, join("ann", 9)).await, RoomChanged::Outdated, "after the removal too");
     assert_eq!(became(&*rooms, &r, join("ann", 0)).await, RoomChanged::Changed);
@@ -820,7 +863,11 @@ async fn roles_are_of_members_only(offer: Offer) {
     assert_eq!(rooms.roles(&r, &asked).await.unwrap(), Some(expected));
     became(&*rooms, &r, leave("admin", 2)).await;
     let expected = vec![None, None, Some(MEMBER), None, Some(MODERATOR)];
-    assert_eq!(rooms.roles(&r, &asked).await.unwrap(), Some(expected), "out as soon as the removal is answered");
+    assert_eq!(
+        rooms.roles(&r, &asked).await.unwrap(),
+        Some(expected),
+        "out as soon as the removal is answered"
+    );
 }
 
 async fn roles_of_an_unknown_room_are_unknown(offer: Offer) {
@@ -829,10 +876,18 @@ async fn roles_of_an_unknown_room_are_unknown(offer: Offer) {
         assert_eq!(rooms.roles(&room("r"), &asked).await.unwrap(), None, "the truth has to be asked");
     }
     let r = made(&*rooms, &new("r")).await;
-    assert_eq!(rooms.roles(&r, &users(&["ann", "ben"])).await.unwrap(), Some(vec![None, None]), "an empty room is known");
+    assert_eq!(
+        rooms.roles(&r, &users(&["ann", "ben"])).await.unwrap(),
+        Some(vec![None, None]),
+        "an empty room is known"
+    );
     became(&*rooms, &r, join("ann", 0)).await;
     became(&*rooms, &r, leave("ann", 0)).await;
-    assert_eq!(rooms.roles(&r, &users(&["ann"])).await.unwrap(), Some(vec![None]), "a room all have left too");
+    assert_eq!(
+        rooms.roles(&r, &users(&["ann"])).await.unwrap(),
+        Some(vec![None]),
+        "a room all have left too"
+    );
     rooms.delete(&r).await.unwrap();
     assert_eq!(rooms.roles(&r, &users(&["ann"])).await.unwrap(), None);
 }
@@ -892,7 +947,8 @@ async fn a_page_begins_after_somebody_who_left(offer: Offer) {
     assert_eq!(rest.items, whole[first.items.len()..]);
     let first = rooms.rooms_of(&user("ann"), &Page::first(3)).await.unwrap();
     rooms.delete(first.items.last().expect("a room")).await.unwrap();
-    let rest = rooms.rooms_of(&user("ann"), &Page::after(first.next.expect("a second page"), 1_000)).await.unwrap();
+    let rest =
+        rooms.rooms_of(&user("ann"), &Page::after(first.next.expect("a second page"), 1_000)).await.unwrap();
     assert_eq!((first.items.len() + rest.items.len(), rest.next), (6, None));
 }
 
@@ -915,11 +971,16 @@ async fn members_who_stay_are_listed_once_while_others_come_and_go(offer: Offer)
 }
 
 /// Lets some in and out of a room, between those called `<prefix>??5`.
-fn churn(rooms: &Arc<dyn RoomStore>, r: &RoomId, prefix: &str) -> impl Fn(usize) -> futures::future::BoxFuture<'static, ()> + Send + 'static {
+fn churn(
+    rooms: &Arc<dyn RoomStore>,
+    r: &RoomId,
+    prefix: &str,
+) -> impl Fn(usize) -> futures::future::BoxFuture<'static, ()> + Send + 'static {
     let (rooms, r, prefix) = (Arc::clone(rooms), r.clone(), prefix.to_owned());
     move |round| {
         let (rooms, r) = (Arc::clone(&rooms), r.clone());
-        let names: Vec<_> = [2, 7].iter().map(|digit| format!("{prefix}{:02}{digit}", round * 7 % 20)).collect();
+        let names: Vec<_> =
+            [2, 7].iter().map(|digit| format!("{prefix}{:02}{digit}", round * 7 % 20)).collect();
         Box::pin(async move {
             let come: Vec<_> = names.iter().map(|name| join(name, 0)).collect();
             rooms.change_members(&r, &come).await.unwrap();
@@ -980,13 +1041,18 @@ async fn hostile_ids_reach_nobody_else(offer: Offer) {
     }
     for (nth, id) in ids.iter().enumerate() {
         let next = &ids[(nth + 1) % ids.len()];
-        assert_eq!(became(&*rooms, &room(next), join(id, 1)).await, RoomChanged::Changed, "{id:?} in {next:?}");
+        assert_eq!(
+            became(&*rooms, &room(next), join(id, 1)).await,
+            RoomChanged::Changed,
+            "{id:?} in {next:?}"
+        );
     }
     for (nth, id) in ids.iter().enumerate() {
         assert_eq!(info(&*rooms, &room(id)).await.kind, format!("kind {nth}"));
         let roles = rooms.roles(&room(id), &asked).await.unwrap().expect("a room");
         for (other, role) in roles.iter().enumerate() {
-            let expected = if other == nth { Some(RoomRole::ALL[nth % 3]) } else { is_in(other, nth).then_some(MEMBER) };
+            let expected =
+                if other == nth { Some(RoomRole::ALL[nth % 3]) } else { is_in(other, nth).then_some(MEMBER) };
             assert_eq!(*role, expected, "{:?} in {id:?}", ids[other]);
         }
         let before = &ids[(nth + ids.len() - 1) % ids.len()];
@@ -1007,13 +1073,20 @@ async fn hostile_ids_reach_nobody_else(offer: Offer) {
         assert!(rooms.delete(&room(id)).await.unwrap(), "{id:?}");
         let left: Vec<_> = rooms.get_many(&ids.iter().map(|id| room(id)).collect::<Vec<_>>()).await.unwrap();
         let expected: Vec<_> = (0..ids.len()).map(|other| other > nth).collect();
-        assert_eq!(left.iter().map(Option::is_some).collect::<Vec<_>>(), expected, "after {id:?} was deleted");
+        assert_eq!(
+            left.iter().map(Option::is_some).collect::<Vec<_>>(),
+            expected,
+            "after {id:?} was deleted"
+        );
     }
 }
 
 async fn online_are_members_with_a_session(offer: Offer) {
     let (rooms, presence) = (rooms(&offer), presence(&offer));
-    let (r, s) = (made(&*rooms, &with_members("r", &["ann", "ben", "cid"])).await, made(&*rooms, &with_members("s", &["cid"])).await);
+    let (r, s) = (
+        made(&*rooms, &with_members("r", &["ann", "ben", "cid"])).await,
+        made(&*rooms, &with_members("s", &["cid"])).await,
+    );
     assert_eq!(online(&*rooms, &r).await, set::<&str>(&[]));
     for name in ["ann", "cid", "stranger"] {
         connect(&*presence, name, "phone", HOUR).await;
@@ -1145,7 +1218,8 @@ async fn online_who_stay_are_listed_once_while_others_come_and_go(offer: Offer) 
     let churn = {
         let (members, presence) = (churn(&rooms, &r, "u"), Arc::clone(&presence));
         move |round: usize| {
-            let (members, presence, name) = (members(round), Arc::clone(&presence), fickle[round * 7 % 20].clone());
+            let (members, presence, name) =
+                (members(round), Arc::clone(&presence), fickle[round * 7 % 20].clone());
             async move {
                 connect(&*presence, &name, "x", HOUR).await;
                 members.await;
@@ -1210,7 +1284,10 @@ async fn the_numbers_tell_of_one_instant(offer: Offer) {
                 rooms.change_members(&r, &[join(&name, 0), join(&format!("{name}-twin"), 0)]).await.unwrap();
                 connect(&*presence, &name, "x", HOUR).await;
                 became(&*rooms, &r, change(&other, role, 0)).await;
-                rooms.change_members(&r, &[leave(&name, 0), leave(&format!("{name}-twin"), 0)]).await.unwrap();
+                rooms
+                    .change_members(&r, &[leave(&name, 0), leave(&format!("{name}-twin"), 0)])
+                    .await
+                    .unwrap();
                 disconnect(&*presence, &name, "x").await;
             }
         }
@@ -1271,7 +1348,8 @@ async fn the_peak_covers_every_count_answered(offer: Offer) {
     let everybody = numbered("u", 16);
     let r = made(&*rooms, &with_members("r", &everybody)).await;
     let most = at_once(16, |nth| {
-        let (rooms, presence, r, name) = (Arc::clone(&rooms), Arc::clone(&presence), r.clone(), everybody[nth].clone());
+        let (rooms, presence, r, name) =
+            (Arc::clone(&rooms), Arc::clone(&presence), r.clone(), everybody[nth].clone());
         async move {
             let mut most = 0;
             for step in 0..20 {
@@ -1338,7 +1416,11 @@ async fn only_a_change_is_activity(offer: Offer) {
     rooms.roles(&r, &users(&["ann"])).await.unwrap();
     rooms.rooms_of(&user("ben"), &Page::first(10)).await.unwrap();
     let found = info(&*rooms, &r).await;
-    assert_eq!((found.last_activity, found.created_at), (expected, created), "one change of a batch counts, reading does not");
+    assert_eq!(
+        (found.last_activity, found.created_at),
+        (expected, created),
+        "one change of a batch counts, reading does not"
+    );
 }
 
 async fn a_touch_is_activity(offer: Offer) {
@@ -1410,7 +1492,11 @@ async fn a_room_is_idle_and_then_archived_at_its_time(offer: Offer) {
     assert_eq!(all_steps(&*rooms).await, [], "the end of its life, until something happens");
     made(&*rooms, &new("s")).await;
     offer.clock.advance(ARCHIVE * 2);
-    assert_eq!(all_steps(&*rooms).await, [aged("s", RoomState::Idle), aged("s", RoomState::Archived)], "step by step");
+    assert_eq!(
+        all_steps(&*rooms).await,
+        [aged("s", RoomState::Idle), aged("s", RoomState::Archived)],
+        "step by step"
+    );
     made(&*rooms, &new("t")).await;
     offer.clock.advance(ARCHIVE * 2);
     assert_eq!(rooms.age(Duration::MAX, Duration::MAX, 10).await.unwrap(), [], "never is a time too");
@@ -1575,7 +1661,10 @@ async fn removals_are_forgotten_while_others_come_and_go(offer: Offer) {
         // Many removals end at once, while in every room new ones are made.
         let leave_all: Vec<_> = gone.iter().map(|name| leave(name, 9)).collect();
         for name in &all_rooms {
-            assert_eq!(rooms.change_members(&room(name), &leave_all).await.unwrap(), vec![Unchanged; gone.len()]);
+            assert_eq!(
+                rooms.change_members(&room(name), &leave_all).await.unwrap(),
+                vec![Unchanged; gone.len()]
+            );
         }
         offer.clock.advance(REMOVAL_MEMORY);
         at_once(8, |nth| {
@@ -1660,7 +1749,11 @@ async fn a_room_made_again_begins_anew(offer: Offer) {
     assert_eq!(members(&*rooms, &r).await, []);
     let none = RoomStats { members: 0, online: 0, peak: RoomPeak::default(), roles: BTreeMap::new() };
     assert_eq!(counted(&*rooms, &r).await, none);
-    assert_eq!(became(&*rooms, &r, join("ben", 1)).await, RoomChanged::Changed, "the members of before are forgotten");
+    assert_eq!(
+        became(&*rooms, &r, join("ben", 1)).await,
+        RoomChanged::Changed,
+        "the members of before are forgotten"
+    );
     offer.clock.advance(IDLE);
     assert_eq!(all_steps(&*rooms).await, [aged("r", RoomState::Idle)]);
 }
@@ -1675,7 +1768,9 @@ async fn both_sides_agree_after_racing_deletions(offer: Offer) {
                 let name = &all_rooms[(nth + step) % all_rooms.len()];
                 match (nth + step * 3) % 8 {
                     0 => drop(rooms.delete(&room(name)).await.unwrap()),
-                    1 | 2 => drop(rooms.create(&with_members(name, &all_users[step % 3..step % 3 + 3])).await.unwrap()),
+                    1 | 2 => drop(
+                        rooms.create(&with_members(name, &all_users[step % 3..step % 3 + 3])).await.unwrap(),
+                    ),
                     _ => {
                         let changes = [join(&all_users[nth % 6], 0), leave(&all_users[(nth + step) % 6], 0)];
                         if let Err(error) = rooms.change_members(&room(name), &changes).await {
@@ -1726,7 +1821,10 @@ async fn an_outage_is_never_an_empty_room(offer: Offer) {
     let after = (info(&*rooms, &r).await, members(&*rooms, &r).await, counted(&*rooms, &r).await);
     assert_eq!(after, before, "as before");
     assert_eq!(rooms.get(&room("s")).await.unwrap(), None);
-    assert_eq!(rooms.roles(&r, &users(&["ann", "ben", "cid"])).await.unwrap(), Some(vec![Some(MEMBER), Some(MEMBER), None]));
+    assert_eq!(
+        rooms.roles(&r, &users(&["ann", "ben", "cid"])).await.unwrap(),
+        Some(vec![Some(MEMBER), Some(MEMBER), None])
+    );
     assert_eq!(online(&*rooms, &r).await, set(&["ann"]));
     rooms_become(&*rooms, "ann", &["r"]).await;
     rooms_become::<&str>(&*rooms, "cid", &[]).await;

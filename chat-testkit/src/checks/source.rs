@@ -99,12 +99,20 @@ async fn created(source: &dyn UserSource, profile: &UserProfile) -> bool {
 
 async fn what_was_created_is_found(offer: Offer) {
     let (source, now) = (source(&offer), offer.clock.now());
-    for new in [full("ada", "Ada", now), profile("eve", "日本 \0\"'", now.before(DAY)), profile("joy", "Joy", Timestamp::EPOCH)] {
+    for new in [
+        full("ada", "Ada", now),
+        profile("eve", "日本 \0\"'", now.before(DAY)),
+        profile("joy", "Joy", Timestamp::EPOCH),
+    ] {
         assert_eq!(source.create_many(std::slice::from_ref(&new)).await.unwrap(), [true]);
         assert_eq!(source.fetch(&new.id).await.unwrap(), Some(new));
     }
     offer.clock.advance(DAY * 365);
-    assert_eq!(source.fetch(&user("ada")).await.unwrap(), Some(full("ada", "Ada", now)), "the truth does not expire");
+    assert_eq!(
+        source.fetch(&user("ada")).await.unwrap(),
+        Some(full("ada", "Ada", now)),
+        "the truth does not expire"
+    );
 }
 
 async fn nobody_is_a_miss(offer: Offer) {
@@ -121,7 +129,10 @@ async fn answers_line_up_with_the_question(offer: Offer) {
     let [a, b, c] = ["a", "b", "c"].map(|id| full(id, id, now));
     assert_eq!(source.create_many(&[a.clone(), b.clone()]).await.unwrap(), [true, true]);
     let again = profile("b", "other", now.after(SECOND));
-    assert_eq!(source.create_many(&[again, c.clone(), a.clone(), c.clone()]).await.unwrap(), [false, true, false, false]);
+    assert_eq!(
+        source.create_many(&[again, c.clone(), a.clone(), c.clone()]).await.unwrap(),
+        [false, true, false, false]
+    );
     let found = source.fetch_many(&ids(&["c", "x", "a", "c", "y", "b"])).await.unwrap();
     assert_eq!(found, [Some(c.clone()), None, Some(a), Some(c), None, Some(b)]);
 }
@@ -136,7 +147,9 @@ async fn a_profile_that_is_there_stays_as_it_is(offer: Offer) {
     let (source, now) = (source(&offer), offer.clock.now());
     let ada = full("ada", "Ada", now);
     assert!(created(&*source, &ada).await);
-    for other in [ada.clone(), profile("ada", "newer", now.after(DAY)), profile("ada", "older", now.before(DAY))] {
+    for other in
+        [ada.clone(), profile("ada", "newer", now.after(DAY)), profile("ada", "older", now.before(DAY))]
+    {
         assert!(!created(&*source, &other).await);
         assert_eq!(source.fetch(&ada.id).await.unwrap(), Some(ada.clone()));
     }
@@ -152,7 +165,10 @@ async fn an_update_changes_what_it_names(offer: Offer) {
         offer.clock.advance(SECOND);
         expected = update.apply(&expected, offer.clock.now());
         assert_eq!(source.update(&expected.id, &update).await.unwrap(), expected, "{update:?}");
-        assert_eq!(source.fetch_many(&ids(&["ada", "eve"])).await.unwrap(), [Some(expected.clone()), Some(other.clone())]);
+        assert_eq!(
+            source.fetch_many(&ids(&["ada", "eve"])).await.unwrap(),
+            [Some(expected.clone()), Some(other.clone())]
+        );
     }
 }
 
@@ -227,7 +243,11 @@ async fn a_bad_update_is_refused(offer: Offer) {
         refused(source.update(&ada.id, &update).await, Code::UserInvalid);
         assert_eq!(source.fetch(&ada.id).await.unwrap(), Some(ada.clone()), "nothing of {update:?} holds");
     }
-    assert_eq!(source.update(&ada.id, &named(&long)).await.unwrap().full_name, long, "characters count, not bytes");
+    assert_eq!(
+        source.update(&ada.id, &named(&long)).await.unwrap().full_name,
+        long,
+        "characters count, not bytes"
+    );
 }
 
 async fn an_update_of_nobody_is_refused(offer: Offer) {
@@ -256,7 +276,10 @@ async fn a_deletion_is_later_than_what_it_deletes(offer: Offer) {
     for (id, made) in [("past", now.before(DAY)), ("now", now), ("future", now.after(DAY))] {
         assert!(created(&*source, &profile(id, "Ada", made)).await);
         let deleted = source.delete(&user(id)).await.unwrap().expect("a deletion");
-        assert!(deleted > made && deleted >= now, "{deleted} of {made} at {now}: a cache would keep the profile");
+        assert!(
+            deleted > made && deleted >= now,
+            "{deleted} of {made} at {now}: a cache would keep the profile"
+        );
     }
 }
 
@@ -273,7 +296,8 @@ async fn a_deleted_user_can_come_back(offer: Offer) {
 async fn hostile_ids_reach_nobody_else(offer: Offer) {
     let (source, now) = (source(&offer), offer.clock.now());
     let hostile = hostile_ids();
-    let all: Vec<_> = hostile.iter().enumerate().map(|(nth, id)| full(id, &format!("name {nth}"), now)).collect();
+    let all: Vec<_> =
+        hostile.iter().enumerate().map(|(nth, id)| full(id, &format!("name {nth}"), now)).collect();
     assert_eq!(source.create_many(&all).await.unwrap(), vec![true; all.len()]);
     let asked: Vec<_> = hostile.iter().map(|id| user(id)).collect();
     let mut expected: Vec<_> = all.into_iter().map(Some).collect();
@@ -329,7 +353,8 @@ async fn racing_updates_lose_no_field(offer: Offer) {
         })
         .await;
         let found = source.fetch(&id).await.unwrap().expect("a profile");
-        let values = [&found.avatar, &found.matricule, &found.ministere, &found.sexe].map(|value| value.clone().unwrap_or_default());
+        let values = [&found.avatar, &found.matricule, &found.ministere, &found.sexe]
+            .map(|value| value.clone().unwrap_or_default());
         assert_eq!(values, ["value 0", "value 1", "value 2", "value 3"]);
         let times: BTreeSet<_> = answers.iter().map(|answer| answer.updated_at).collect();
         assert_eq!(times.len(), FIELDS, "every change has a time of its own");
@@ -408,8 +433,10 @@ async fn events_are_ordered_by_their_user(offer: Offer) {
     let keys: BTreeSet<_> = events.iter().map(Envelope::key).collect();
     assert_eq!(keys.len(), people.len(), "every user has a key of its own");
     for key in &keys {
-        let kinds: Vec<_> = events.iter().filter(|event| event.key() == *key).filter_map(Envelope::kind).collect();
-        let expected = [EventKind::UserProfileCreated, EventKind::UserProfileUpdated, EventKind::UserProfileDeleted];
+        let kinds: Vec<_> =
+            events.iter().filter(|event| event.key() == *key).filter_map(Envelope::kind).collect();
+        let expected =
+            [EventKind::UserProfileCreated, EventKind::UserProfileUpdated, EventKind::UserProfileDeleted];
         assert_eq!(kinds, expected, "{key}");
     }
 }
@@ -460,7 +487,8 @@ async fn racing_changes_write_their_events_in_their_order(offer: Offer) {
                     Some(created.into())
                 }
                 Event::UserProfileUpdated(updated) => {
-                    let (before, after) = (there.expect("updated while it was there"), UserProfile::from(updated));
+                    let (before, after) =
+                        (there.expect("updated while it was there"), UserProfile::from(updated));
                     assert!(after.updated_at > before.updated_at);
                     Some(after)
                 }

@@ -74,7 +74,8 @@ async fn cached_becomes(offer: &Offer, expected: u64) {
     let users = users(offer);
     offer.clock.advance(MINUTE);
     eventually(&format!("{expected} profiles are counted"), || async {
-        users.stats().await.unwrap() == UserStoreStats { cached: expected, ttl_seconds: PROFILE_TTL.as_secs() }
+        users.stats().await.unwrap()
+            == UserStoreStats { cached: expected, ttl_seconds: PROFILE_TTL.as_secs() }
     })
     .await;
 }
@@ -103,7 +104,12 @@ async fn answers_line_up_with_the_question(offer: Offer) {
     let found = users.get_many(&ids(&["c", "x", "a", "c", "y", "b"])).await.unwrap();
     assert_eq!(found, [Some(c.clone()), None, Some(a), Some(c), None, Some(b)]);
     let (older, newer) = (now.before(SECOND), now.after(SECOND));
-    let put = [profile("b", "b", older), profile("x", "x", older), profile("c", "c", newer), profile("a", "a", older)];
+    let put = [
+        profile("b", "b", older),
+        profile("x", "x", older),
+        profile("c", "c", newer),
+        profile("a", "a", older),
+    ];
     assert_eq!(users.put_many(&put).await.unwrap(), [false, true, true, false]);
 }
 
@@ -260,7 +266,11 @@ async fn a_removal_spares_a_newer_profile(offer: Offer) {
     let again = profile("ada", "Ada again", now);
     users.put(&again).await.unwrap();
     users.remove_many(&[(user("ada"), now.before(MILLI))]).await.unwrap();
-    assert_eq!(users.get(&again.id).await.unwrap(), Some(again.clone()), "the removal was of the life before");
+    assert_eq!(
+        users.get(&again.id).await.unwrap(),
+        Some(again.clone()),
+        "the removal was of the life before"
+    );
     assert!(!users.put(&profile("ada", "late", now.before(SECOND))).await.unwrap());
     offer.clock.advance(PROFILE_TTL);
     assert_eq!(users.get(&again.id).await.unwrap(), None);
@@ -270,7 +280,10 @@ async fn an_older_removal_takes_nothing_back(offer: Offer) {
     let (users, now) = (users(&offer), offer.clock.now());
     users.remove_many(&[(user("ada"), now)]).await.unwrap();
     users.remove_many(&[(user("ada"), now.before(MINUTE))]).await.unwrap();
-    assert!(!users.put(&profile("ada", "late", now.before(SECOND))).await.unwrap(), "the later removal holds");
+    assert!(
+        !users.put(&profile("ada", "late", now.before(SECOND))).await.unwrap(),
+        "the later removal holds"
+    );
     users.remove_many(&[(user("ada"), now.after(MINUTE))]).await.unwrap();
     assert!(!users.put(&profile("ada", "late", now.after(SECOND))).await.unwrap());
 }
@@ -279,7 +292,10 @@ async fn removals_reach_nobody_else(offer: Offer) {
     let (users, now) = (users(&offer), offer.clock.now());
     let [a, b, c] = ["a", "ab", "c"].map(|id| full(id, id, now));
     users.put_many(&[a.clone(), b.clone(), c.clone()]).await.unwrap();
-    users.remove_many(&[(a.id.clone(), now.after(MILLI)), (user("x"), now), (c.id.clone(), now.after(MILLI))]).await.unwrap();
+    users
+        .remove_many(&[(a.id.clone(), now.after(MILLI)), (user("x"), now), (c.id.clone(), now.after(MILLI))])
+        .await
+        .unwrap();
     assert_eq!(users.get_many(&ids(&["a", "ab", "c"])).await.unwrap(), [None, Some(b), None]);
     assert!(users.put(&profile("b", "b", now)).await.unwrap());
 }
@@ -287,7 +303,8 @@ async fn removals_reach_nobody_else(offer: Offer) {
 async fn hostile_ids_reach_nobody_else(offer: Offer) {
     let (users, now) = (users(&offer), offer.clock.now());
     let hostile = hostile_ids();
-    let all: Vec<_> = hostile.iter().enumerate().map(|(nth, id)| full(id, &format!("name {nth}"), now)).collect();
+    let all: Vec<_> =
+        hostile.iter().enumerate().map(|(nth, id)| full(id, &format!("name {nth}"), now)).collect();
     assert_eq!(users.put_many(&all).await.unwrap(), vec![true; all.len()]);
     let asked: Vec<_> = hostile.iter().map(|id| user(id)).collect();
     let mut expected: Vec<_> = all.into_iter().map(Some).collect();
@@ -385,7 +402,9 @@ async fn an_outage_is_never_a_miss(offer: Offer) {
     outage.begin();
     unavailable(users.get_many(&ids(&["ada", "eve"])).await);
     unavailable(users.get(&ada.id).await);
-    unavailable(users.put_many(&[profile("ada", "new", now.after(SECOND)), profile("eve", "Eve", now)]).await);
+    unavailable(
+        users.put_many(&[profile("ada", "new", now.after(SECOND)), profile("eve", "Eve", now)]).await,
+    );
     unavailable(users.put(&profile("eve", "Eve", now)).await);
     unavailable(users.remove_many(&[(user("ada"), now.after(MILLI)), (user("joy"), now.after(MILLI))]).await);
     unavailable(users.stats().await);

@@ -8,13 +8,15 @@ use std::time::Duration;
 use chat_core::clock::{Clock, ManualClock, Timestamp};
 use chat_core::domain::page::Page;
 use chat_core::domain::{
-    Conversation, ConversationId, ConversationKind, LastActivity, Member, MemberSettings, Mute, RoomRole, Seq, UserId,
+    Conversation, ConversationId, ConversationKind, LastActivity, Member, MemberSettings, Mute, RoomRole,
+    Seq, UserId,
 };
 use chat_core::error::Code;
 use chat_core::event::{
-    ConversationArchived, ConversationAvatarUpdated, ConversationCreated, ConversationMuted, ConversationNameUpdated,
-    ConversationPinned, ConversationUnarchived, ConversationUnmuted, ConversationUnpinned, Event, ParticipantAdded,
-    ParticipantLeft, ParticipantRemoved, ParticipantRoleChanged,
+    ConversationArchived, ConversationAvatarUpdated, ConversationCreated, ConversationMuted,
+    ConversationNameUpdated, ConversationPinned, ConversationUnarchived, ConversationUnmuted,
+    ConversationUnpinned, Event, ParticipantAdded, ParticipantLeft, ParticipantRemoved,
+    ParticipantRoleChanged,
 };
 use chat_core::store::conversations::{
     Change, ConversationFilter, Created, Membership, NewConversation, NewMember,
@@ -34,7 +36,8 @@ const CONVERSATIONS: [&str; 3] = ["c", "c:c", "d"];
 const USERS: [&str; 4] = ["ann", "ben", "an", "eve"];
 const NAMES: [&str; 2] = ["One", "Another"];
 const ROLES: [RoomRole; 3] = RoomRole::ALL;
-const KINDS: [ConversationKind; 3] = [ConversationKind::Direct, ConversationKind::Group, ConversationKind::Channel];
+const KINDS: [ConversationKind; 3] =
+    [ConversationKind::Direct, ConversationKind::Group, ConversationKind::Channel];
 
 /// What a user keeps for itself.
 #[derive(Debug, Clone, Copy)]
@@ -147,14 +150,20 @@ impl Model {
     fn create(&mut self, new: &NewConversation, now: Timestamp) -> Result<bool, Code> {
         let mut members = BTreeMap::new();
         for NewMember { user, role, .. } in &new.members {
-            let member =
-                Member { user_id: user.clone(), role: *role, joined_at: now, joined_seq: Seq::ZERO, version: 1 };
+            let member = Member {
+                user_id: user.clone(),
+                role: *role,
+                joined_at: now,
+                joined_seq: Seq::ZERO,
+                version: 1,
+            };
             members.insert(user.clone(), member);
         }
         if let Some(row) = self.rows.get(&new.id) {
             let same_people = row.members.keys().eq(members.keys());
             let same_maker = row.conversation.created_by == new.created_by;
-            let same = row.conversation.kind == new.kind && if row.is_direct() { same_people } else { same_maker };
+            let same =
+                row.conversation.kind == new.kind && if row.is_direct() { same_people } else { same_maker };
             return if same { Ok(false) } else { Err(Code::Conflict) };
         }
         if members.len() > new.max_members as usize {
@@ -177,7 +186,13 @@ impl Model {
         Ok(true)
     }
 
-    fn change(&mut self, id: &ConversationId, by: &UserId, change: &Change, now: Timestamp) -> Result<Done, Code> {
+    fn change(
+        &mut self,
+        id: &ConversationId,
+        by: &UserId,
+        change: &Change,
+        now: Timestamp,
+    ) -> Result<Done, Code> {
         let mut row = self.rows.get(id).cloned().ok_or(Code::ConversationNotFound)?;
         let mut written = Vec::new();
         let members = Self::apply(&mut row, by, change, now, &mut written)?;
@@ -203,7 +218,8 @@ impl Model {
                 let version = row.raise()?;
                 if row.conversation.name.replace(name.clone()).as_ref() != Some(name) {
                     let name = name.clone();
-                    written.push(ConversationNameUpdated { conversation_id, name, updated_by, version }.into());
+                    written
+                        .push(ConversationNameUpdated { conversation_id, name, updated_by, version }.into());
                 }
             }
             Change::SetAvatar(avatar) => {
@@ -211,12 +227,16 @@ impl Model {
                 if row.conversation.avatar != *avatar {
                     row.conversation.avatar.clone_from(avatar);
                     let avatar = avatar.clone();
-                    written.push(ConversationAvatarUpdated { conversation_id, avatar, updated_by, version }.into());
+                    written.push(
+                        ConversationAvatarUpdated { conversation_id, avatar, updated_by, version }.into(),
+                    );
                 }
             }
             Change::Add { members, head } => return Self::add(row, by, members, *head, now, written),
             Change::Remove { user, name } => {
-                let Some((total_participants, version)) = Self::take_out(row, user)? else { return Ok(Vec::new()) };
+                let Some((total_participants, version)) = Self::take_out(row, user)? else {
+                    return Ok(Vec::new());
+                };
                 written.push(
                     ParticipantRemoved {
                         conversation_id,
@@ -232,7 +252,9 @@ impl Model {
                 return Ok(vec![user.clone()]);
             }
             Change::Leave { name } => {
-                let Some((total_participants, version)) = Self::take_out(row, by)? else { return Ok(Vec::new()) };
+                let Some((total_participants, version)) = Self::take_out(row, by)? else {
+                    return Ok(Vec::new());
+                };
                 written.push(
                     ParticipantLeft {
                         conversation_id,
@@ -255,9 +277,17 @@ impl Model {
                     return Err(Code::MemberLastAdmin);
                 }
                 let version = row.raise()?;
-                row.members.entry(user.clone()).and_modify(|member| (member.role, member.version) = (*role, version));
+                row.members
+                    .entry(user.clone())
+                    .and_modify(|member| (member.role, member.version) = (*role, version));
                 let (participant_id, changed_by) = (user.clone(), by.clone());
-                let event = ParticipantRoleChanged { conversation_id, participant_id, role: *role, changed_by, version };
+                let event = ParticipantRoleChanged {
+                    conversation_id,
+                    participant_id,
+                    role: *role,
+                    changed_by,
+                    version,
+                };
                 written.push(event.into());
                 return Ok(vec![user.clone()]);
             }
@@ -308,8 +338,13 @@ impl Model {
             if row.members.len() >= row.conversation.max_members as usize {
                 return Err(Code::MemberLimit);
             }
-            let member =
-                Member { user_id: new.user.clone(), role: new.role, joined_at: now, joined_seq: head, version };
+            let member = Member {
+                user_id: new.user.clone(),
+                role: new.role,
+                joined_at: now,
+                joined_seq: head,
+                version,
+            };
             row.members.insert(new.user.clone(), member);
             added.push(new.user.clone());
             written.push(
@@ -378,7 +413,13 @@ fn newcomers(members: &[(usize, usize)]) -> Vec<NewMember> {
 }
 
 impl Game {
-    async fn change(&mut self, asked: &dyn Debug, id: usize, by: usize, change: Change) -> Agreement {
+    async fn change(
+        &mut self,
+        asked: &(dyn Debug + Sync),
+        id: usize,
+        by: usize,
+        change: Change,
+    ) -> Agreement {
         let (id, by) = (conversation(id), user(by));
         let answer = self.store.change(&id, &by, &change).await.map_err(|error| error.code());
         let expected = self.model.change(&id, &by, &change, self.clock.now());
@@ -399,7 +440,7 @@ impl Game {
     }
 
     async fn step(&mut self, operation: &Operation) -> Agreement {
-        let (asked, now) = (operation as &dyn Debug, self.clock.now());
+        let (asked, now) = (operation as &(dyn Debug + Sync), self.clock.now());
         match operation {
             Operation::Create { conversation: id, kind, members, max } => {
                 let mut members = newcomers(members);
@@ -448,7 +489,8 @@ impl Game {
                 self.change(asked, *conversation, *by, change).await
             }
             Operation::Leave { conversation, by } => {
-                self.change(asked, *conversation, *by, Change::Leave { name: Some("One of us".to_owned()) }).await
+                self.change(asked, *conversation, *by, Change::Leave { name: Some("One of us".to_owned()) })
+                    .await
             }
             Operation::SetRole { conversation, by, user: whom, role } => {
                 let change = Change::SetRole { user: user(*whom), role: ROLES[*role] };
@@ -480,7 +522,8 @@ impl Game {
                     let answer = store.members(&id, &Page::first(*limit)).await.map_err(|error| error.code());
                     return same(asked, &answer.map(|page| page.items), &Err(Code::ConversationNotFound));
                 };
-                let (id, first) = (&id, store.first_members(std::slice::from_ref(&id), (*limit).min(100)).await.unwrap());
+                let (id, first) =
+                    (&id, store.first_members(std::slice::from_ref(&id), (*limit).min(100)).await.unwrap());
                 let found = walk(*limit, |page| async move { store.members(id, &page).await }).await;
                 same(asked, &found, &row.members.values().cloned().collect())?;
                 same(asked, &first, &vec![found.into_iter().take((*limit).min(100)).collect::<Vec<_>>()])
@@ -488,7 +531,8 @@ impl Game {
             Operation::List { user: whose, archived, kind, limit } => {
                 let (store, whose) = (&self.store, &user(*whose));
                 let filter = &ConversationFilter { archived: *archived, kind: kind.map(|kind| KINDS[kind]) };
-                let mut found = walk(*limit, |page| async move { store.list(whose, filter, &page).await }).await;
+                let mut found =
+                    walk(*limit, |page| async move { store.list(whose, filter, &page).await }).await;
                 let rank = |mine: &Membership| {
                     std::cmp::Reverse((mine.settings.pinned, mine.conversation.last_activity.at))
                 };
@@ -511,8 +555,9 @@ impl Game {
         }
     }
 
-    async fn look(&self, asked: &dyn Debug) -> Agreement {
-        let ids: Vec<_> = (0..CONVERSATIONS.len()).map(conversation).chain([sample::conversation("nowhere")]).collect();
+    async fn look(&self, asked: &(dyn Debug + Sync)) -> Agreement {
+        let ids: Vec<_> =
+            (0..CONVERSATIONS.len()).map(conversation).chain([sample::conversation("nowhere")]).collect();
         let found = self.store.get_many(&ids).await.unwrap();
         let expected = ids.iter().map(|id| self.model.rows.get(id).map(|row| row.conversation.clone()));
         same(asked, &found, &expected.collect())?;
@@ -550,7 +595,9 @@ async fn play(offer: Offer, history: Vec<Operation>) -> Agreement {
     game.look(&"what there is in the end").await?;
     let written = events(&*game.outbox).await;
     for key in CONVERSATIONS {
-        let of_key = |events: &[Event]| events.iter().filter(|event| event.key() == key).map(sorted).collect::<Vec<_>>();
+        let of_key = |events: &[Event]| {
+            events.iter().filter(|event| event.key() == key).map(sorted).collect::<Vec<_>>()
+        };
         same(&"the events written", &of_key(&written), &of_key(&game.model.written))?;
     }
     same(&"how many events were written", &written.len(), &game.model.written.len())

@@ -30,21 +30,51 @@ const IDLE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Publish { keys: Vec<usize> },
+    Publish {
+        keys: Vec<usize>,
+    },
     /// One of those published before.
-    Again { event: usize },
-    Fetch { group: usize, member: usize, max: usize },
+    Again {
+        event: usize,
+    },
+    Fetch {
+        group: usize,
+        member: usize,
+        max: usize,
+    },
     /// One of those a group holds.
-    Ack { group: usize, held: usize },
+    Ack {
+        group: usize,
+        held: usize,
+    },
     /// All a member of the group holds.
-    AckAll { group: usize, member: usize },
-    Bury { group: usize, held: usize },
-    Reclaim { group: usize, member: usize, max: usize },
-    Replay { letter: usize },
-    Purge { letter: usize },
-    Read { reader: usize, max: usize },
+    AckAll {
+        group: usize,
+        member: usize,
+    },
+    Bury {
+        group: usize,
+        held: usize,
+    },
+    Reclaim {
+        group: usize,
+        member: usize,
+        max: usize,
+    },
+    Replay {
+        letter: usize,
+    },
+    Purge {
+        letter: usize,
+    },
+    Read {
+        reader: usize,
+        max: usize,
+    },
     Look,
-    Wait { seconds: u64 },
+    Wait {
+        seconds: u64,
+    },
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -115,15 +145,25 @@ impl Model {
         place.ok_or_else(|| format!("nobody published {event:?}"))
     }
 
-    fn fetched(&mut self, asked: &dyn Debug, at: (usize, usize), max: usize, found: &[Delivery], now: Timestamp) -> Agreement {
+    fn fetched(
+        &mut self,
+        asked: &(dyn Debug + Sync),
+        at: (usize, usize),
+        max: usize,
+        found: &[Delivery],
+        now: Timestamp,
+    ) -> Agreement {
         let (group, member) = at;
         holds(found.len() <= max, asked, || format!("more than asked for: {found:?}"))?;
         for delivery in found {
             let entry = self.place(delivery)?;
             let state = &self.groups[group];
-            let next_of_key = state.replayed.iter().chain(&state.waiting).find(|one| self.key(**one) == self.key(entry));
+            let next_of_key =
+                state.replayed.iter().chain(&state.waiting).find(|one| self.key(**one) == self.key(entry));
             holds(next_of_key == Some(&entry), asked, || format!("{delivery:?} is not the next of its key"))?;
-            holds(self.may_have(group, member, entry), asked, || format!("another member holds the key of {delivery:?}"))?;
+            holds(self.may_have(group, member, entry), asked, || {
+                format!("another member holds the key of {delivery:?}")
+            })?;
             let is_fresh = !state.replayed.contains(&entry);
             holds(!is_fresh || delivery.attempt == 1, asked, || format!("the first attempt: {delivery:?}"))?;
             let held = Held { member, since: now, delivery: delivery.clone() };
@@ -138,12 +178,20 @@ impl Model {
         holds(found_some, asked, || "nothing, though something is free".to_owned())
     }
 
-    fn reclaimed(&mut self, asked: &dyn Debug, at: (usize, usize), max: usize, found: &[Delivery], now: Timestamp) -> Agreement {
+    fn reclaimed(
+        &mut self,
+        asked: &(dyn Debug + Sync),
+        at: (usize, usize),
+        max: usize,
+        found: &[Delivery],
+        now: Timestamp,
+    ) -> Agreement {
         let (group, member) = at;
         let is_idle = |held: &Held| now.since(held.since) >= IDLE;
         // What is idle, and whatever else of its key is with the same member.
         let may_go: Vec<_> = self.groups[group].held.iter().filter(|(_, held)| is_idle(held)).collect();
-        let may_go: Vec<_> = may_go.into_iter().map(|(entry, held)| (self.key(*entry), held.member)).collect();
+        let may_go: Vec<_> =
+            may_go.into_iter().map(|(entry, held)| (self.key(*entry), held.member)).collect();
         let mut keys = Vec::new();
         let mut last = None;
         for delivery in found {
@@ -164,7 +212,8 @@ impl Model {
         holds(keys.len() <= max, asked, || format!("of more keys than entries were asked for: {found:?}"))?;
         holds(!found.is_empty() || may_go.is_empty(), asked, || format!("{may_go:?} was idle"))?;
         // The rest of a key goes with what was taken over, so that its order survives.
-        let goes: Vec<_> = self.groups[group].held.iter().map(|(entry, held)| (*entry, held.member)).collect();
+        let goes: Vec<_> =
+            self.groups[group].held.iter().map(|(entry, held)| (*entry, held.member)).collect();
         for (entry, holder) in goes {
             if keys.contains(&(self.key(entry), holder)) {
                 let delivery = found.iter().find(|delivery| self.place(delivery) == Ok(entry));
@@ -195,7 +244,7 @@ fn id_of(letters: &[Letter], nth: usize) -> String {
 }
 
 impl Game {
-    async fn publish(&mut self, asked: &dyn Debug, events: Vec<Envelope>) -> Agreement {
+    async fn publish(&mut self, asked: &(dyn Debug + Sync), events: Vec<Envelope>) -> Agreement {
         let answers = self.publisher.publish_many(&events).await.unwrap();
         same(asked, &answers.len(), &events.len())?;
         for (event, answer) in events.into_iter().zip(answers) {
@@ -215,19 +264,32 @@ impl Game {
         Ok(())
     }
 
-    async fn fetch(&mut self, asked: &dyn Debug, group: usize, member: usize, max: usize) -> Result<usize, String> {
+    async fn fetch(
+        &mut self,
+        asked: &(dyn Debug + Sync),
+        group: usize,
+        member: usize,
+        max: usize,
+    ) -> Result<usize, String> {
         let found = self.members[group][member].fetch(max, Duration::ZERO).await.unwrap();
         self.model.fetched(asked, (group, member), max, &found, self.clock.now())?;
         Ok(found.len())
     }
 
-    async fn reclaim(&mut self, asked: &dyn Debug, group: usize, member: usize, max: usize) -> Agreement {
+    async fn reclaim(
+        &mut self,
+        asked: &(dyn Debug + Sync),
+        group: usize,
+        member: usize,
+        max: usize,
+    ) -> Agreement {
         let found = self.members[group][member].reclaim(IDLE, max).await.unwrap();
         self.model.reclaimed(asked, (group, member), max, &found, self.clock.now())
     }
 
     async fn ack(&mut self, group: usize, entries: &[usize]) {
-        let gone: Vec<_> = entries.iter().filter_map(|entry| self.model.groups[group].held.remove(entry)).collect();
+        let gone: Vec<_> =
+            entries.iter().filter_map(|entry| self.model.groups[group].held.remove(entry)).collect();
         let receipts: Vec<Receipt> = gone.iter().map(|held| held.delivery.receipt.clone()).collect();
         let member = gone.first().map_or(0, |held| held.member);
         self.members[group][member].ack(&receipts).await.unwrap();
@@ -241,18 +303,21 @@ impl Game {
     }
 
     async fn step(&mut self, operation: &Operation) -> Agreement {
-        let asked = operation as &dyn Debug;
+        let asked = operation as &(dyn Debug + Sync);
         match operation {
             Operation::Publish { keys } => {
                 let first = self.model.log.len();
-                let events = keys.iter().zip(first..).map(|(key, nth)| sample::notice(KEYS[*key], nth)).collect();
+                let events =
+                    keys.iter().zip(first..).map(|(key, nth)| sample::notice(KEYS[*key], nth)).collect();
                 self.publish(asked, events).await
             }
             Operation::Again { event } => match self.model.log.get(*event).cloned() {
                 Some(event) => self.publish(asked, vec![event]).await,
                 None => Ok(()),
             },
-            Operation::Fetch { group, member, max } => self.fetch(asked, *group, *member, *max).await.map(drop),
+            Operation::Fetch { group, member, max } => {
+                self.fetch(asked, *group, *member, *max).await.map(drop)
+            }
             Operation::Ack { group, held } => {
                 if let Some(entry) = self.nth_held(*group, *held) {
                     self.ack(*group, &[entry]).await;
@@ -261,7 +326,8 @@ impl Game {
             }
             Operation::AckAll { group, member } => {
                 let held = self.model.groups[*group].held.iter();
-                let all: Vec<_> = held.filter(|(_, held)| held.member == *member).map(|(entry, _)| *entry).collect();
+                let all: Vec<_> =
+                    held.filter(|(_, held)| held.member == *member).map(|(entry, _)| *entry).collect();
                 self.ack(*group, &all).await;
                 Ok(())
             }
@@ -313,7 +379,7 @@ impl Game {
         }
     }
 
-    async fn read(&mut self, asked: &dyn Debug, reader: usize, max: usize) -> Agreement {
+    async fn read(&mut self, asked: &(dyn Debug + Sync), reader: usize, max: usize) -> Agreement {
         let (cursor, seen) = self.readers[reader].clone();
         let reads = self.tail.read_since(std::slice::from_ref(&cursor), max, Duration::ZERO).await.unwrap();
         let expected: Vec<_> = self.model.log.iter().skip(seen).take(max).cloned().map(Ok).collect();
@@ -328,12 +394,13 @@ impl Game {
         }
     }
 
-    async fn look(&self, asked: &dyn Debug) -> Agreement {
+    async fn look(&self, asked: &(dyn Debug + Sync)) -> Agreement {
         for (group, members) in self.model.groups.iter().zip(&self.members) {
             let waiting = (group.replayed.len() + group.waiting.len()) as u64;
             let lag = Lag { waiting, pending: group.held.len() as u64 };
             for member in members {
-                same(asked, &member.lag().await.unwrap(), &lag)?;
+                let found = member.lag().await.unwrap();
+                same(asked, &found, &lag)?;
             }
         }
         let letters = self.letters.list(&Page::first(1_000)).await.unwrap().items;
@@ -359,7 +426,11 @@ impl Game {
             self.read(asked, reader, 1_000).await?;
         }
         self.look(asked).await?;
-        let left = self.model.groups.iter().map(|group| group.replayed.len() + group.waiting.len() + group.held.len());
+        let left = self
+            .model
+            .groups
+            .iter()
+            .map(|group| group.replayed.len() + group.waiting.len() + group.held.len());
         same(asked, &left.sum::<usize>(), &0)
     }
 }

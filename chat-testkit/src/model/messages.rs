@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::clock::{Clock, ManualClock, Timestamp};
-use chat_core::domain::message::{Draft, NewMessage, PastText, Pin, Reaction, ThreadPlace, ThreadSummary, Tombstone};
+use chat_core::domain::message::{
+    Draft, NewMessage, PastText, Pin, Reaction, ThreadPlace, ThreadSummary, Tombstone,
+};
 use chat_core::domain::text::Query;
 use chat_core::domain::{ConversationId, ConversationKind, Mentions, Message, MessageId, Seq, UserId};
 use chat_core::error::{Code, Result};
 use chat_core::event::{
-    DeleteType, Event, MessageDeleted, MessageEdited, MessagePinned, MessageReactionAdded, MessageReactionRemoved,
-    MessageSent, MessageUnpinned,
+    DeleteType, Event, MessageDeleted, MessageEdited, MessagePinned, MessageReactionAdded,
+    MessageReactionRemoved, MessageSent, MessageUnpinned,
 };
 use chat_core::store::messages::{
     Anchor, Appended, Edit, Head, History, HistoryQuery, HistoryScope, MessageChanged, Purge, SearchQuery,
@@ -177,7 +179,8 @@ impl Model {
             self.messages[root].replies.replies += 1;
             self.messages[root].replies.last_reply_at = Some(now);
         }
-        let Draft { kind, content, attachments, reply_to, thread, mentions, silent, metadata } = new.draft.clone();
+        let Draft { kind, content, attachments, reply_to, thread, mentions, silent, metadata } =
+            new.draft.clone();
         let message = Message {
             id: new.id.clone(),
             conversation_id: new.conversation_id.clone(),
@@ -236,7 +239,13 @@ impl Model {
         Ok(true)
     }
 
-    fn delete(&mut self, id: &MessageId, by: Option<&UserId>, whom: DeleteType, now: Timestamp) -> Result<bool, Code> {
+    fn delete(
+        &mut self,
+        id: &MessageId,
+        by: Option<&UserId>,
+        whom: DeleteType,
+        now: Timestamp,
+    ) -> Result<bool, Code> {
         let place = self.find(id)?;
         let before = self.messages[place].clone();
         let deleted = MessageDeleted {
@@ -280,7 +289,9 @@ impl Model {
     }
 
     fn replies<'a>(&'a self, root: &'a MessageId) -> impl Iterator<Item = &'a Message> {
-        self.messages.iter().filter(move |message| message.thread.as_ref().is_some_and(|thread| thread.root == *root))
+        self.messages
+            .iter()
+            .filter(move |message| message.thread.as_ref().is_some_and(|thread| thread.root == *root))
     }
 
     fn react(&mut self, id: &MessageId, user: &UserId, emoji: &str, on: bool) -> Result<bool, Code> {
@@ -294,7 +305,8 @@ impl Model {
             Some(reaction) => reaction.users.retain(|one| one != user),
             None => message.reactions.push(Reaction { emoji: emoji.to_owned(), users: vec![user.clone()] }),
         }
-        let count = message.reactions.iter().find(|one| one.emoji == emoji).map_or(0, |one| one.users.len() as u64);
+        let count =
+            message.reactions.iter().find(|one| one.emoji == emoji).map_or(0, |one| one.users.len() as u64);
         message.reactions.retain(|one| !one.users.is_empty());
         let (message_id, conversation_id, seq) = (id.clone(), message.conversation_id.clone(), message.seq);
         let (user_id, emoji) = (user.clone(), emoji.to_owned());
@@ -306,10 +318,17 @@ impl Model {
         Ok(true)
     }
 
-    fn pin(&mut self, id: &MessageId, by: &UserId, until: Option<Option<Timestamp>>, now: Timestamp) -> Result<bool, Code> {
+    fn pin(
+        &mut self,
+        id: &MessageId,
+        by: &UserId,
+        until: Option<Option<Timestamp>>,
+        now: Timestamp,
+    ) -> Result<bool, Code> {
         let message = self.live(id)?;
         let held = standing(message.pin.take(), now);
-        let (message_id, conversation_id, user_id) = (id.clone(), message.conversation_id.clone(), by.clone());
+        let (message_id, conversation_id, user_id) =
+            (id.clone(), message.conversation_id.clone(), by.clone());
         let event: Event = match (held, until) {
             (None, None) => return Ok(false),
             (Some(_), None) => MessageUnpinned { message_id, conversation_id, user_id }.into(),
@@ -375,7 +394,13 @@ fn plain(message: &Message, now: Timestamp) -> Message {
 
 /// Whether a page may be shown around `anchor` out of all there is: consecutive messages, with neighbours on both
 /// sides where there are any, and flags that tell the truth.
-pub(crate) fn around(asked: &dyn Debug, page: &History, all: &[u64], anchor: u64, limit: usize) -> Agreement {
+pub(crate) fn around(
+    asked: &(dyn Debug + Sync),
+    page: &History,
+    all: &[u64],
+    anchor: u64,
+    limit: usize,
+) -> Agreement {
     let shown: Vec<_> = page.messages.iter().map(|message| message.seq.0).collect();
     let start = match shown.first() {
         Some(first) => all.iter().position(|seq| seq == first),
@@ -406,27 +431,32 @@ struct Game {
 
 impl Game {
     fn which(&self, which: Which) -> MessageId {
-        self.model.messages.get(which).map_or_else(|| sample::message("nowhere"), |message| message.id.clone())
+        self.model
+            .messages
+            .get(which)
+            .map_or_else(|| sample::message("nowhere"), |message| message.id.clone())
     }
 
-    async fn append(&mut self, asked: &dyn Debug, new: &NewMessage) -> Agreement {
+    async fn append(&mut self, asked: &(dyn Debug + Sync), new: &NewMessage) -> Agreement {
         let now = self.clock.now();
         let answer = self.store.append(new).await.map_err(|error| error.code());
         let answer = answer.map(|Appended { message, duplicate }| (plain(&message, now), duplicate));
-        let expected = self.model.append(new, now).map(|(message, duplicate)| (plain(&message, now), duplicate));
+        let expected =
+            self.model.append(new, now).map(|(message, duplicate)| (plain(&message, now), duplicate));
         same(asked, &answer, &expected)
     }
 
     /// Compares the answer to a change.
     fn changed(
         &self,
-        asked: &dyn Debug,
+        asked: &(dyn Debug + Sync),
         id: &MessageId,
         answer: Result<MessageChanged>,
         changed: Result<bool, Code>,
     ) -> Agreement {
         let now = self.clock.now();
-        let answer = answer.map(|answer| (answer.changed, plain(&answer.message, now))).map_err(|error| error.code());
+        let answer =
+            answer.map(|answer| (answer.changed, plain(&answer.message, now))).map_err(|error| error.code());
         let expected = changed.and_then(|changed| {
             let message = &self.model.messages[self.model.find(id)?];
             Ok((changed, plain(message, now)))
@@ -434,7 +464,7 @@ impl Game {
         same(asked, &answer, &expected)
     }
 
-    async fn history(&self, asked: &dyn Debug, query: &HistoryQuery) -> Agreement {
+    async fn history(&self, asked: &(dyn Debug + Sync), query: &HistoryQuery) -> Agreement {
         let now = self.clock.now();
         let page = self.store.history(query).await.unwrap();
         let all = self.model.shown(query);
@@ -460,7 +490,7 @@ impl Game {
     }
 
     async fn step(&mut self, operation: &Operation) -> Agreement {
-        let (asked, now) = (operation as &dyn Debug, self.clock.now());
+        let (asked, now) = (operation as &(dyn Debug + Sync), self.clock.now());
         let conversation = |nth: usize| sample::conversation(CONVERSATIONS[nth]);
         let user = |nth: usize| sample::user(USERS[nth]);
         match operation {
@@ -529,7 +559,9 @@ impl Game {
                     limit: *limit,
                 };
                 let due = |message: &&Message| {
-                    message.deleted.is_none() && message.created_at < purge.before && !purge.hold.contains(&message.id)
+                    message.deleted.is_none()
+                        && message.created_at < purge.before
+                        && !purge.hold.contains(&message.id)
                 };
                 let due: Vec<_> = self.model.here(&purge.conversation).filter(due).cloned().collect();
                 let mut removed = Vec::new();
@@ -594,12 +626,13 @@ impl Game {
     }
 
     /// Compares everything there is to see.
-    async fn look(&self, asked: &dyn Debug) -> Agreement {
+    async fn look(&self, asked: &(dyn Debug + Sync)) -> Agreement {
         let now = self.clock.now();
         let mut ids: Vec<_> = self.model.messages.iter().map(|message| message.id.clone()).collect();
         ids.push(sample::message("nowhere"));
         let found = self.store.get_many(&ids).await.unwrap();
-        let found: Vec<_> = found.iter().map(|message| message.as_ref().map(|message| plain(message, now))).collect();
+        let found: Vec<_> =
+            found.iter().map(|message| message.as_ref().map(|message| plain(message, now))).collect();
         let expected = self.model.messages.iter().map(|message| Some(plain(message, now))).chain([None]);
         same(asked, &found, &expected.collect())?;
         let conversations = CONVERSATIONS.map(sample::conversation);
@@ -609,7 +642,8 @@ impl Game {
                 let seq = Seq(self.model.here(here).count() as u64);
                 let mut seen = self.model.here(here).rev();
                 let newest = seen.find(|message| !self.model.is_hidden(viewer.as_ref(), message));
-                let head = Head { seq: head.seq, message: head.message.as_ref().map(|message| plain(message, now)) };
+                let head =
+                    Head { seq: head.seq, message: head.message.as_ref().map(|message| plain(message, now)) };
                 same(asked, &head, &Head { seq, message: newest.map(|message| plain(message, now)) })?;
             }
             let Some(viewer) = viewer else { continue };
@@ -628,7 +662,8 @@ impl Game {
 }
 
 async fn play(offer: Offer, history: Vec<Operation>) -> Agreement {
-    let (store, outbox) = (offer.messages.clone().expect("messages"), offer.outbox.clone().expect("an outbox"));
+    let (store, outbox) =
+        (offer.messages.clone().expect("messages"), offer.outbox.clone().expect("an outbox"));
     let mut game = Game { store, outbox, clock: offer.clock.clone(), model: Model::default() };
     for operation in &history {
         game.step(operation).await?;
@@ -636,7 +671,8 @@ async fn play(offer: Offer, history: Vec<Operation>) -> Agreement {
     game.look(&"what there is in the end").await?;
     let written = events(&*game.outbox).await;
     for key in CONVERSATIONS {
-        let of_key = |events: &[Event]| events.iter().filter(|event| event.key() == key).cloned().collect::<Vec<_>>();
+        let of_key =
+            |events: &[Event]| events.iter().filter(|event| event.key() == key).cloned().collect::<Vec<_>>();
         same(&"the events written", &of_key(&written), &of_key(&game.model.written))?;
     }
     same(&"how many events were written", &written.len(), &game.model.written.len())

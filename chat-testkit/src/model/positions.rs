@@ -10,7 +10,9 @@ use chat_core::domain::page::Page;
 use chat_core::domain::{
     ConversationId, Mentions, MessageId, MessageKind, ReadPosition, Receipts, Seq, Unread, UserId,
 };
-use chat_core::event::{CoveredIds, DeleteType, Event, EventKind, MessageDelivered, MessageRead, MessageUnread};
+use chat_core::event::{
+    CoveredIds, DeleteType, Event, EventKind, MessageDelivered, MessageRead, MessageUnread,
+};
 use chat_core::store::positions::{Moved, Step};
 use chat_core::store::unread::UnreadTruth;
 use chat_core::store::{MessageStore, MessageStoreExt, Outbox, PositionStore, PositionStoreExt};
@@ -29,15 +31,41 @@ const BEYOND: u64 = 30;
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Append { sender: Option<usize>, silent: bool, mentions: Option<usize>, everyone: bool },
-    Delete { message: usize },
-    Delivered { user: usize, seq: u64 },
-    Read { user: usize, seq: u64 },
-    Joined { user: usize, seq: u64 },
+    Append {
+        sender: Option<usize>,
+        silent: bool,
+        mentions: Option<usize>,
+        everyone: bool,
+    },
+    Delete {
+        message: usize,
+    },
+    Delivered {
+        user: usize,
+        seq: u64,
+    },
+    Read {
+        user: usize,
+        seq: u64,
+    },
+    Joined {
+        user: usize,
+        seq: u64,
+    },
     /// Of the epoch the user is in, or of so many before.
-    Unread { user: usize, from: u64, ago: u32 },
-    Readers { seq: u64, limit: usize },
-    Receivers { seq: u64, limit: usize },
+    Unread {
+        user: usize,
+        from: u64,
+        ago: u32,
+    },
+    Readers {
+        seq: u64,
+        limit: usize,
+    },
+    Receivers {
+        seq: u64,
+        limit: usize,
+    },
     Look,
     Wait,
 }
@@ -47,7 +75,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     let user = || one_of(USERS.len());
     let seq = || prop_oneof![8 => 0_u64..12, 1 => Just(BEYOND)];
     let limit = || select(&[1_usize, 2, 1_000][..]);
-    let append = (weighted(0.9, user()), prop::bool::weighted(0.1), weighted(0.3, user()), prop::bool::weighted(0.1));
+    let append =
+        (weighted(0.9, user()), prop::bool::weighted(0.1), weighted(0.3, user()), prop::bool::weighted(0.1));
     prop_oneof![
         8 => append.prop_map(|(sender, silent, mentions, everyone)| Append { sender, silent, mentions, everyone }),
         1 => one_of(12).prop_map(|message| Delete { message }),
@@ -96,7 +125,10 @@ impl Model {
     /// What others said after one place up to another.
     fn covered(&self, user: &UserId, after: Seq, to: Seq) -> Vec<MessageId> {
         let places = self.said.iter().zip(1..).filter(|(_, seq)| *seq > after.0 && *seq <= to.0);
-        places.filter(|(said, _)| said.sender.as_ref() != Some(user)).map(|(said, _)| said.id.clone()).collect()
+        places
+            .filter(|(said, _)| said.sender.as_ref() != Some(user))
+            .map(|(said, _)| said.id.clone())
+            .collect()
     }
 
     fn step(&mut self, user: &UserId, here: &ConversationId, step: Step, now: Timestamp) -> Moved {
@@ -118,7 +150,8 @@ impl Model {
             Step::Unread { from, epoch } => {
                 let last_read = from.0.saturating_sub(1);
                 if epoch == before.read.epoch && last_read < reached(&before) {
-                    after.read = ReadPosition { epoch: epoch + 1, seq: Seq(last_read), rewound_at: Seq(head) };
+                    after.read =
+                        ReadPosition { epoch: epoch + 1, seq: Seq(last_read), rewound_at: Seq(head) };
                     after.delivered = before.delivered.max(Seq(last_read));
                 }
             }
@@ -149,7 +182,12 @@ impl Model {
                 }
                 Step::Unread { from, .. } => {
                     let position = after.read;
-                    Some(Event::MessageUnread(MessageUnread { conversation_id, reader_id, from_seq: from, position }))
+                    Some(Event::MessageUnread(MessageUnread {
+                        conversation_id,
+                        reader_id,
+                        from_seq: from,
+                        position,
+                    }))
                 }
             });
         }
@@ -188,14 +226,14 @@ struct Game {
 }
 
 impl Game {
-    async fn move_on(&mut self, asked: &dyn Debug, user: usize, step: Step) -> Agreement {
+    async fn move_on(&mut self, asked: &(dyn Debug + Sync), user: usize, step: Step) -> Agreement {
         let user = sample::user(USERS[user]);
         let moved = self.positions.step(&user, &self.here, step).await.unwrap();
         same(asked, &moved, &self.model.step(&user, &self.here, step, self.clock.now()))
     }
 
     async fn step(&mut self, operation: &Operation) -> Agreement {
-        let asked = operation as &dyn Debug;
+        let asked = operation as &(dyn Debug + Sync);
         match operation {
             Operation::Append { sender, silent, mentions, everyone } => {
                 let sender = sender.map(|sender| sample::user(USERS[sender]));
@@ -227,7 +265,9 @@ impl Game {
                 self.messages.delete(&said.id, &by, DeleteType::ForEveryone).await.unwrap();
                 Ok(())
             }
-            Operation::Delivered { user, seq } => self.move_on(asked, *user, Step::Delivered(Seq(*seq))).await,
+            Operation::Delivered { user, seq } => {
+                self.move_on(asked, *user, Step::Delivered(Seq(*seq))).await
+            }
             Operation::Read { user, seq } => {
                 // Reading again what was never unread may or may not be worth an event: it is left out.
                 let before = self.model.of(&sample::user(USERS[*user]));
@@ -251,7 +291,11 @@ impl Game {
             Operation::Receivers { seq, limit } => {
                 let (positions, here, seq) = (&self.positions, &self.here, Seq(*seq));
                 let page_of = |page: Page<UserId>| async move { positions.receivers(here, seq, &page).await };
-                self.are(asked, walk(*limit, page_of).await, self.model.who(seq.0, |receipts| receipts.delivered))
+                self.are(
+                    asked,
+                    walk(*limit, page_of).await,
+                    self.model.who(seq.0, |receipts| receipts.delivered),
+                )
             }
             Operation::Look => self.look(asked).await,
             Operation::Wait => {
@@ -262,12 +306,12 @@ impl Game {
     }
 
     /// These are the users, each once, in whatever order the backend keeps them.
-    fn are(&self, asked: &dyn Debug, mut found: Vec<UserId>, expected: Vec<UserId>) -> Agreement {
+    fn are(&self, asked: &(dyn Debug + Sync), mut found: Vec<UserId>, expected: Vec<UserId>) -> Agreement {
         found.sort();
         same(asked, &found, &expected)
     }
 
-    async fn look(&self, asked: &dyn Debug) -> Agreement {
+    async fn look(&self, asked: &(dyn Debug + Sync)) -> Agreement {
         let users = USERS.map(sample::user);
         let question: Vec<_> = users.iter().map(|user| (user.clone(), self.here.clone())).collect();
         let found = self.positions.receipts_many(&question).await.unwrap();

@@ -15,7 +15,8 @@ use chat_core::domain::{Page, RoomId, RoomRole, UserId};
 use chat_core::error::{Code, Effect, Result};
 use chat_core::store::presence::Connect;
 use chat_core::store::rooms::{
-    NewRoom, REMOVAL_MEMORY, Room, RoomAged, RoomChange, RoomChanged, RoomMember, RoomPeak, RoomState, RoomStats,
+    NewRoom, REMOVAL_MEMORY, Room, RoomAged, RoomChange, RoomChanged, RoomMember, RoomPeak, RoomState,
+    RoomStats,
 };
 use chat_core::store::{PresenceStore, RoomStore};
 use proptest::collection::vec;
@@ -121,7 +122,12 @@ struct Live {
 
 impl Live {
     /// What may become of a change, and does when it is carried out; `found` is what the backend chose.
-    fn change(&mut self, (user, role, version): Change, found: RoomChanged, now: Timestamp) -> Vec<RoomChanged> {
+    fn change(
+        &mut self,
+        (user, role, version): Change,
+        found: RoomChanged,
+        now: Timestamp,
+    ) -> Vec<RoomChanged> {
         let seat = self.members.get(&user).copied();
         let removed = self.removed.get(&user).copied().filter(|removed| removed.perhaps > now);
         let known = seat.map(|seat| seat.version).or(removed.map(|removed| removed.version)).unwrap_or(0);
@@ -160,7 +166,14 @@ impl Live {
         if outdated { vec![outcome, RoomChanged::Outdated] } else { vec![outcome] }
     }
 
-    fn remove(&mut self, user: usize, version: u64, before: Option<Removed>, seat: Option<Seat>, now: Timestamp) {
+    fn remove(
+        &mut self,
+        user: usize,
+        version: u64,
+        before: Option<Removed>,
+        seat: Option<Seat>,
+        now: Timestamp,
+    ) {
         self.members.remove(&user);
         if version == 0 {
             return;
@@ -218,7 +231,9 @@ fn kind(kind: u8) -> String {
 }
 
 fn changes(of: &[Change]) -> Vec<RoomChange> {
-    of.iter().map(|(who, role, version)| RoomChange { user: user(*who), role: *role, version: *version }).collect()
+    of.iter()
+        .map(|(who, role, version)| RoomChange { user: user(*who), role: *role, version: *version })
+        .collect()
 }
 
 fn refused<T: Debug>(asked: Asked<'_>, found: Result<T>, code: Code) -> Agreement {
@@ -248,7 +263,9 @@ impl Game {
     async fn act(&mut self, operation: &Operation) -> Agreement {
         let (now, asked) = (self.clock.now(), operation as Asked<'_>);
         match operation {
-            Operation::Create { room, kind, max, members } => self.create(asked, *room, *kind, *max, members).await,
+            Operation::Create { room, kind, max, members } => {
+                self.create(asked, *room, *kind, *max, members).await
+            }
             Operation::Get { rooms } => {
                 let ids: Vec<_> = rooms.iter().map(|room| id(*room)).collect();
                 let found = self.rooms.get_many(&ids).await.unwrap();
@@ -294,7 +311,9 @@ impl Game {
                 tick.apply(&self.clock);
                 if self.clock.now() < now {
                     let removed = self.live.values_mut().flat_map(|live| live.removed.values_mut());
-                    removed.filter(|removed| removed.surely <= now).for_each(|removed| removed.surely = Timestamp::EPOCH);
+                    removed
+                        .filter(|removed| removed.surely <= now)
+                        .for_each(|removed| removed.surely = Timestamp::EPOCH);
                 }
                 Ok(())
             }
@@ -324,7 +343,13 @@ impl Game {
         max: Option<u32>,
         members: &[Change],
     ) -> Agreement {
-        let new = NewRoom { id: id(room), kind: kind(of_kind), name: None, max_members: max, members: changes(members) };
+        let new = NewRoom {
+            id: id(room),
+            kind: kind(of_kind),
+            name: None,
+            max_members: max,
+            members: changes(members),
+        };
         let found = self.rooms.create(&new).await;
         let with_role = members.iter().filter(|(_, role, _)| role.is_some());
         let too_many = max.is_some_and(|max| {
@@ -337,7 +362,9 @@ impl Game {
                 found => same(asked, &found.ok(), &Some(false)),
             },
             Some(_) => match &found {
-                Err(error) if too_many && error.code() == Code::RoomFull => refused(asked, found, Code::RoomFull),
+                Err(error) if too_many && error.code() == Code::RoomFull => {
+                    refused(asked, found, Code::RoomFull)
+                }
                 _ => refused(asked, found, Code::Conflict),
             },
             None if too_many => refused(asked, found, Code::RoomFull),
@@ -376,7 +403,9 @@ impl Game {
         same(asked, &found.len(), &of.len())?;
         for (change, found) in of.iter().zip(&found) {
             let allowed = live.change(*change, *found, now);
-            holds(allowed.contains(found), asked, || format!("{change:?} became {found:?}, not one of {allowed:?}"))?;
+            holds(allowed.contains(found), asked, || {
+                format!("{change:?} became {found:?}, not one of {allowed:?}")
+            })?;
         }
         if found.contains(&RoomChanged::Changed) { self.active(asked, room, now).await } else { Ok(()) }
     }
@@ -400,7 +429,11 @@ impl Game {
 
     async fn members(&self, asked: Asked<'_>, room: usize, limit: usize) -> Agreement {
         let Some(live) = self.live.get(&room) else {
-            return refused(asked, self.rooms.members(&id(room), &Page::first(limit)).await, Code::RoomNotFound);
+            return refused(
+                asked,
+                self.rooms.members(&id(room), &Page::first(limit)).await,
+                Code::RoomNotFound,
+            );
         };
         let (rooms, id) = (&self.rooms, &id(room));
         let found = walk(limit, |page| async move { rooms.members(id, &page).await }).await;
@@ -409,13 +442,21 @@ impl Game {
         for RoomMember { user, role, joined_at } in &found {
             listed.insert(user_at(asked, user)?, (*role, *joined_at));
         }
-        same(asked, &listed, &live.members.iter().map(|(who, seat)| (*who, (seat.role, seat.joined_at))).collect())
+        same(
+            asked,
+            &listed,
+            &live.members.iter().map(|(who, seat)| (*who, (seat.role, seat.joined_at))).collect(),
+        )
     }
 
     async fn online(&mut self, asked: Asked<'_>, room: usize, limit: usize) -> Agreement {
         let here = self.here().await;
         let Some(live) = self.live.get_mut(&room) else {
-            return refused(asked, self.rooms.online(&id(room), &Page::first(limit)).await, Code::RoomNotFound);
+            return refused(
+                asked,
+                self.rooms.online(&id(room), &Page::first(limit)).await,
+                Code::RoomNotFound,
+            );
         };
         let (rooms, id) = (&self.rooms, &id(room));
         let found = walk(limit, |page| async move { rooms.online(id, &page).await }).await;
@@ -460,7 +501,9 @@ impl Game {
         let here = live.members.keys().filter(|who| here.contains(who)).count() as u64;
         same(asked, &(members, online, roles), &(live.members.len() as u64, here, expected))?;
         live.answered = live.answered.max(online);
-        holds(peak.online >= live.answered, asked, || format!("{peak:?} though {} were seen", live.answered))?;
+        holds(peak.online >= live.answered, asked, || {
+            format!("{peak:?} though {} were seen", live.answered)
+        })?;
         match peak {
             RoomPeak { online: 0, at } => same(asked, &at, &None),
             RoomPeak { at: None, .. } => Err(format!("{asked:?}\n  answered {peak:?}, at no time")),
@@ -473,7 +516,8 @@ impl Game {
     async fn age(&mut self, asked: Asked<'_>, limit: usize, now: Timestamp) -> Agreement {
         let found = self.rooms.age(IDLE, ARCHIVE, limit).await.unwrap();
         holds(found.len() <= limit, asked, || format!("{found:?} are more than {limit}"))?;
-        let due: BTreeSet<_> = self.live.iter().filter(|(_, live)| live.due(now).is_some()).map(|(room, _)| *room).collect();
+        let due: BTreeSet<_> =
+            self.live.iter().filter(|(_, live)| live.due(now).is_some()).map(|(room, _)| *room).collect();
         let mut stepped = BTreeSet::new();
         for RoomAged { room, state } in &found {
             let place = ROOMS.iter().position(|name| *name == room.as_str());

@@ -1,7 +1,7 @@
 //! Bugs of the truth and of the event log.
 //!
-//! Origins name the flaws of the systems that were studied: the sections and `F` numbers of the Node.js chat of the
-//! seeds, or the system by its name.
+//! Origins name the flaws of the systems that were studied; letters and `F` numbers are those of the seeds' first
+//! application.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -14,190 +14,111 @@ use chat_core::error::Code;
 use chat_core::store::conversations::NewMember;
 use chat_core::store::messages::{Anchor, HistoryScope};
 use chat_core::store::positions::Step;
-use chat_core::store::{ConversationStoreExt, MessageStoreExt, PositionStoreExt};
+use chat_core::store::{MessageStoreExt, PositionStoreExt};
 use parking_lot::Mutex;
 
 use super::*;
 use crate::{Consumers, sample};
 
-/// Declares mutants: what each does wrong, where that was seen, the check that finds it, and how it is planted.
-macro_rules! mutants {
-    ($($name:literal, $origin:literal, $killed_by:literal, $plant:expr;)*) => {
-        /// Bugs of messages, positions, conversations, files, the outbox and the event log.
-        pub const MUTANTS: &[Mutant] = &[
-            $(Mutant { name: $name, origin: $origin, killed_by: $killed_by, apply: $plant },)*
-        ];
+/// Plants a bug into a port, or into every consumer.
+macro_rules! plant_in {
+    ($offer:ident, consumers, $bug:expr) => {
+        plant_in_consumers($offer, &$bug)
+    };
+    ($offer:ident, $port:ident, $bug:expr) => {
+        plant!($offer, $port, $bug)
     };
 }
 
-mutants! {
-    "a place is used up by a write that fails",
-    "sequences drawn before the write, as with INCR",
-    "messages::sixteen_writers_leave_no_gap_and_a_reader_sees_places_in_order",
-    |offer| plant!(offer, messages, LosesPlaces::default());
-
-    "a repeated client key is stored twice",
-    "the Node.js chat, section e: no idempotency key",
-    "messages::a_repeated_client_key_answers_the_first_message",
-    |offer| plant!(offer, messages, ForgetsClientKeys::default());
-
-    "a text is cut at 500 characters",
-    "the Node.js chat, F15",
-    "messages::an_append_writes_one_event_with_the_whole_text",
-    |offer| plant!(offer, messages, CutsTexts);
-
-    "a page skips what was said at the same moment",
-    "the Node.js chat, section e: a cursor made of createdAt alone",
-    "messages::pages_of_any_size_walk_through_everything_once",
-    |offer| plant!(offer, messages, SkipsTies);
-
-    "deleting takes the next message",
-    "off by one between index and place",
-    "messages::deleting_takes_only_the_message_named",
-    |offer| plant!(offer, messages, DeletesTheNext);
-
-    "deleting for me deletes for all",
-    "the Node.js chat, row 40: announced to all, stored for nobody",
-    "messages::deleting_for_me_hides_it_from_me_alone",
-    |offer| plant!(offer, messages, DeletesForAll);
-
-    "a tombstone keeps what was said",
-    "soft deletion by a flag",
-    "messages::deleting_for_everyone_leaves_only_the_place",
-    |offer| plant!(offer, messages, KeepsDeletedTexts::default());
-
-    "the last of racing edits wins",
-    "the Node.js chat, section e: whole documents are written back",
-    "messages::racing_edits_of_one_revision_have_one_winner",
-    |offer| plant!(offer, messages, EditsBlindly);
-
-    "the same text is announced as an edit",
-    "Mattermost: update_at moves on every save",
-    "messages::the_text_it_has_already_changes_nothing",
-    |offer| plant!(offer, messages, AnnouncesNothing);
-
-    "a reaction is counted twice",
-    "the Node.js chat, section e: $inc without $addToSet",
-    "messages::reactions_are_a_set_of_users_and_emojis",
-    |offer| plant!(offer, messages, CountsReactionsTwice);
-
-    "search sees other conversations",
-    "the Node.js chat, row 48: the membership filter is overwritten",
-    "messages::search_finds_nothing_outside_the_conversations_asked",
-    |offer| plant!(offer, messages, SearchesEverywhere::default());
-
-    "retention ignores legal hold",
-    "TTL indexes",
-    "messages::a_purge_takes_what_is_old_and_keeps_what_is_held",
-    |offer| plant!(offer, messages, PurgesEverything);
-
-    "an outage is an empty history",
-    "the Node.js chat: methods never throw",
-    "messages::an_outage_is_never_an_empty_answer",
-    |offer| plant!(offer, messages, HidesOutages);
-
-    "the read position goes down",
-    "last write wins",
-    "positions::positions_are_maxima",
-    |offer| plant!(offer, positions, ReadsBackwards);
-
-    "the author is among the readers",
-    "the Node.js chat, row 39: the reader is unknown",
-    "positions::the_author_is_no_reader_and_nor_is_who_joined_later",
-    |offer| {
-        let messages = offer.messages.clone().expect("messages");
-        plant!(offer, positions, CountsTheAuthor { messages })
+macro_rules! mutants {
+    ($offer:ident: $($name:literal, $origin:literal: $port:ident, $bug:expr => $killed_by:literal;)*) => {
+        /// Bugs of messages, positions, conversations, files, the outbox and the event log.
+        pub const MUTANTS: &[Mutant] = &[$(Mutant {
+            name: $name,
+            origin: $origin,
+            killed_by: $killed_by,
+            apply: |$offer| {
+                let bug = $bug;
+                plant_in!($offer, $port, bug)
+            },
+        },)*];
     };
+}
 
-    "a repeated rewind goes back twice",
-    "Mattermost: mark unread without a token",
-    "positions::marking_as_unread_twice_goes_back_once",
-    |offer| plant!(offer, positions, RewindsAgain);
+mutants! { offer:
+    "a place is used up by a write that fails", "sequences drawn before the write, as with INCR":
+        messages, LosesPlaces::default() => "messages::sixteen_writers_leave_no_gap_and_a_reader_sees_places_in_order";
+    "a repeated client key is stored twice", "seed 001, e: no idempotency key":
+        messages, ForgetsClientKeys::default() => "messages::a_repeated_client_key_answers_the_first_message";
+    "a text is cut at 500 characters", "seed 001, F15":
+        messages, CutsTexts => "messages::an_append_writes_one_event_with_the_whole_text";
+    "a page skips what was said at the same moment", "seed 001, e: a cursor made of createdAt alone":
+        messages, SkipsTies => "messages::pages_of_any_size_walk_through_everything_once";
+    "deleting takes the next message", "off by one between index and place":
+        messages, DeletesTheNext => "messages::deleting_takes_only_the_message_named";
+    "deleting for me deletes for all", "seed 001, f, row 40: announced to all, stored for nobody":
+        messages, DeletesForAll => "messages::deleting_for_me_hides_it_from_me_alone";
+    "a tombstone keeps what was said", "soft deletion by a flag":
+        messages, KeepsDeletedTexts::default() => "messages::deleting_for_everyone_leaves_only_the_place";
+    "the last of racing edits wins", "seed 001, e: whole documents are written back":
+        messages, EditsBlindly => "messages::racing_edits_of_one_revision_have_one_winner";
+    "the same text is announced as an edit", "Mattermost: update_at moves on every save":
+        messages, AnnouncesNothing => "messages::the_text_it_has_already_changes_nothing";
+    "a reaction is counted twice", "seed 001, e: $inc without $addToSet":
+        messages, CountsReactionsTwice => "messages::reactions_are_a_set_of_users_and_emojis";
+    "search sees other conversations", "seed 001, f, row 48: the membership filter is overwritten":
+        messages, SearchesEverywhere::default() => "messages::search_finds_nothing_outside_the_conversations_asked";
+    "retention ignores legal hold", "TTL indexes":
+        messages, PurgesEverything => "messages::a_purge_takes_what_is_old_and_keeps_what_is_held";
+    "an outage is an empty history", "seed 001: methods never throw":
+        messages, HidesOutages => "messages::an_outage_is_never_an_empty_answer";
 
-    "a recount counts deleted messages",
-    "Mattermost: deletion does not decrement",
-    "positions::a_recount_agrees_with_the_messages_themselves",
-    |offer| plant!(offer, positions, CountsDeleted);
+    "the read position goes down", "last write wins":
+        positions, ReadsBackwards => "positions::positions_are_maxima";
+    "the author is among the readers", "seed 001, f, row 39: the reader is unknown":
+        positions, CountsTheAuthor::new(&offer) => "positions::the_author_is_no_reader_and_nor_is_who_joined_later";
+    "a repeated rewind goes back twice", "Mattermost: mark unread without a token":
+        positions, RewindsAgain => "positions::marking_as_unread_twice_goes_back_once";
+    "a recount counts deleted messages", "Mattermost: deletion does not decrement":
+        positions, CountsDeleted => "positions::a_recount_agrees_with_the_messages_themselves";
 
-    "two people have two direct conversations",
-    "Rocket.Chat: the id depends on who begins",
-    "conversations::a_direct_conversation_is_the_same_whoever_makes_it",
-    |offer| plant!(offer, conversations, DirectByMaker);
+    "two people have two direct conversations", "Rocket.Chat: the id depends on who begins":
+        conversations, DirectByMaker => "conversations::a_direct_conversation_is_the_same_whoever_makes_it";
+    "the member limit is not kept", "seed 001, a.5: maxUsers is never enforced":
+        conversations, NoLimit => "conversations::racing_additions_keep_the_member_limit";
+    "an addition that does not fit adds who fits", "a check per member":
+        conversations, AddsWhoFits => "conversations::an_addition_that_does_not_fit_adds_nobody";
+    "the last admin may leave", "seed 001, f, row 15: nobody can become admin any more":
+        conversations, LetsAdminsGo => "conversations::the_last_admin_of_several_members_stays";
+    "muting mutes it for all", "seed 001, e: one flag per conversation":
+        conversations, MutesForAll => "conversations::settings_are_felt_by_one_user_alone";
 
-    "the member limit is not kept",
-    "the Node.js chat, a.5: maxUsers is never enforced",
-    "conversations::racing_additions_keep_the_member_limit",
-    |offer| plant!(offer, conversations, NoLimit);
+    "every try counts as a download", "seed 001, e: $inc":
+        files, CountsEveryTry::default() => "files::a_repeated_download_is_counted_once";
 
-    "an addition that does not fit adds who fits",
-    "a check per member",
-    "conversations::an_addition_that_does_not_fit_adds_nobody",
-    |offer| plant!(offer, conversations, AddsWhoFits);
+    "the outbox loses an event", "seed 001, b.3: save, crash, never published":
+        outbox, LosesEvents => "outbox::what_truth_wrote_waits_until_it_is_cleared";
+    "the outbox hands out the newest first", "seed 001, F08: LPUSH and LRANGE":
+        outbox, NewestFirst => "outbox::entries_come_oldest_first_and_as_many_as_asked";
+    "an entry is cleared before it is published", "seed 001, d.6: at most once":
+        outbox, ClearsTooEarly => "outbox::a_crash_between_publishing_and_clearing_repeats_the_same_id";
+    "two relays have one key", "seed 001, a.7: two processes replay the same":
+        outbox, EveryOwner => "outbox::no_other_owner_gets_a_key_while_a_claim_lasts";
 
-    "the last admin may leave",
-    "the Node.js chat, row 15: nobody can become admin any more",
-    "conversations::the_last_admin_of_several_members_stays",
-    |offer| plant!(offer, conversations, LetsAdminsGo);
+    "a repeated event is published again", "seed 001, F13: published three times":
+        publisher, PublishesAgain::default() => "events::a_repeated_event_is_suppressed_where_it_stands";
 
-    "muting mutes it for all",
-    "the Node.js chat, section e: one flag per conversation",
-    "conversations::settings_are_felt_by_one_user_alone",
-    |offer| plant!(offer, conversations, MutesForAll);
+    "an event goes to two members", "seed 001, F02c: every process handles it":
+        consumers, DeliversTwice::default() => "events::every_event_goes_to_exactly_one_member";
+    "members get the newest first", "seed 001, F10b: inversions":
+        consumers, DeliversBackwards => "events::a_group_from_the_beginning_receives_what_is_kept";
+    "fetching acknowledges", "seed 001, d.6: acknowledged even if delivery failed":
+        consumers, AcksTooEarly => "events::what_is_not_acknowledged_is_reclaimed_when_it_was_idle";
+    "a poisoned event is acknowledged and lost", "seed 001, F14: dead letters without payload":
+        consumers, BuriesNothing => "events::a_buried_event_is_kept_whole_with_its_cause";
 
-    "every try counts as a download",
-    "the Node.js chat, section e: $inc",
-    "files::a_repeated_download_is_counted_once",
-    |offer| plant!(offer, files, CountsEveryTry::default());
-
-    "the outbox loses an event",
-    "the Node.js chat, b.3: save, crash, never published",
-    "outbox::what_truth_wrote_waits_until_it_is_cleared",
-    |offer| plant!(offer, outbox, LosesEvents);
-
-    "the outbox hands out the newest first",
-    "the Node.js chat, F08: LPUSH and LRANGE",
-    "outbox::entries_come_oldest_first_and_as_many_as_asked",
-    |offer| plant!(offer, outbox, NewestFirst);
-
-    "an entry is cleared before it is published",
-    "the Node.js chat, d.6: at most once",
-    "outbox::a_crash_between_publishing_and_clearing_repeats_the_same_id",
-    |offer| plant!(offer, outbox, ClearsTooEarly);
-
-    "two relays have one key",
-    "the Node.js chat, a.7: two processes replay the same",
-    "outbox::no_other_owner_gets_a_key_while_a_claim_lasts",
-    |offer| plant!(offer, outbox, EveryOwner);
-
-    "a repeated event is published again",
-    "the Node.js chat, F13: published three times",
-    "events::a_repeated_event_is_suppressed_where_it_stands",
-    |offer| plant!(offer, publisher, PublishesAgain::default());
-
-    "an event goes to two members",
-    "the Node.js chat, F02c: every process handles it",
-    "events::every_event_goes_to_exactly_one_member",
-    |offer| plant_in_consumers(offer, &DeliversTwice::default());
-
-    "members get the newest first",
-    "the Node.js chat, F10b: inversions",
-    "events::racing_members_keep_the_order_of_every_key",
-    |offer| plant_in_consumers(offer, &DeliversBackwards);
-
-    "fetching acknowledges",
-    "the Node.js chat, d.6: acknowledged even if delivery failed",
-    "events::what_is_not_acknowledged_is_reclaimed_when_it_was_idle",
-    |offer| plant_in_consumers(offer, &AcksTooEarly);
-
-    "a poisoned event is acknowledged and lost",
-    "the Node.js chat, F14: dead letters without payload",
-    "events::a_buried_event_is_kept_whole_with_its_cause",
-    |offer| plant_in_consumers(offer, &BuriesNothing);
-
-    "the tail hides a gap",
-    "Redis Streams: XREAD goes on from the oldest entry kept",
-    "events::a_reader_that_fell_behind_is_told_so",
-    |offer| plant!(offer, tail, HidesGaps);
+    "the tail hides a gap", "Redis Streams: XREAD goes on from the oldest entry kept":
+        tail, HidesGaps => "events::a_reader_that_fell_behind_is_told_so";
 }
 
 // Messages
@@ -216,7 +137,11 @@ fn is_lost(message: &Message) -> bool {
 
 #[async_trait]
 impl MessageBug for LosesPlaces {
-    async fn append_many(&self, port: &dyn MessageStore, new: &[NewMessage]) -> Result<Vec<Result<Appended>>> {
+    async fn append_many(
+        &self,
+        port: &dyn MessageStore,
+        new: &[NewMessage],
+    ) -> Result<Vec<Result<Appended>>> {
         for message in new {
             if self.appended.fetch_add(1, Ordering::SeqCst) % 5 == 4 {
                 let mut lost = message.clone();
@@ -241,11 +166,17 @@ struct ForgetsClientKeys {
 
 #[async_trait]
 impl MessageBug for ForgetsClientKeys {
-    async fn append_many(&self, port: &dyn MessageStore, new: &[NewMessage]) -> Result<Vec<Result<Appended>>> {
+    async fn append_many(
+        &self,
+        port: &dyn MessageStore,
+        new: &[NewMessage],
+    ) -> Result<Vec<Result<Appended>>> {
         let mut new = new.to_vec();
-        for message in new.iter_mut().filter(|message| message.client_key.take().is_some()) {
-            let nth = self.appended.fetch_add(1, Ordering::SeqCst);
-            message.id = sample::message(&format!("number {nth}"));
+        for message in &mut new {
+            if message.client_key.take().is_some() {
+                let nth = self.appended.fetch_add(1, Ordering::SeqCst);
+                message.id = sample::message(&format!("number {nth}"));
+            }
         }
         port.append_many(&new).await
     }
@@ -256,7 +187,11 @@ struct CutsTexts;
 
 #[async_trait]
 impl MessageBug for CutsTexts {
-    async fn append_many(&self, port: &dyn MessageStore, new: &[NewMessage]) -> Result<Vec<Result<Appended>>> {
+    async fn append_many(
+        &self,
+        port: &dyn MessageStore,
+        new: &[NewMessage],
+    ) -> Result<Vec<Result<Appended>>> {
         let cut = |message: &NewMessage| {
             let mut message = message.clone();
             message.draft.content = message.draft.content.chars().take(500).collect();
@@ -292,7 +227,13 @@ struct DeletesTheNext;
 
 #[async_trait]
 impl MessageBug for DeletesTheNext {
-    async fn delete(&self, port: &dyn MessageStore, id: &MessageId, by: &UserId, whom: DeleteType) -> Result<MessageChanged> {
+    async fn delete(
+        &self,
+        port: &dyn MessageStore,
+        id: &MessageId,
+        by: &UserId,
+        whom: DeleteType,
+    ) -> Result<MessageChanged> {
         let deleted = port.delete(id, by, whom).await?;
         let next = HistoryQuery {
             conversation: deleted.message.conversation_id.clone(),
@@ -313,7 +254,13 @@ struct DeletesForAll;
 
 #[async_trait]
 impl MessageBug for DeletesForAll {
-    async fn delete(&self, port: &dyn MessageStore, id: &MessageId, by: &UserId, _: DeleteType) -> Result<MessageChanged> {
+    async fn delete(
+        &self,
+        port: &dyn MessageStore,
+        id: &MessageId,
+        by: &UserId,
+        _: DeleteType,
+    ) -> Result<MessageChanged> {
         port.delete(id, by, DeleteType::ForEveryone).await
     }
 }
@@ -325,7 +272,13 @@ struct KeepsDeletedTexts {
 
 #[async_trait]
 impl MessageBug for KeepsDeletedTexts {
-    async fn delete(&self, port: &dyn MessageStore, id: &MessageId, by: &UserId, whom: DeleteType) -> Result<MessageChanged> {
+    async fn delete(
+        &self,
+        port: &dyn MessageStore,
+        id: &MessageId,
+        by: &UserId,
+        whom: DeleteType,
+    ) -> Result<MessageChanged> {
         if let Some(message) = port.get(id).await? {
             self.texts.lock().insert(id.clone(), message.content);
         }
@@ -374,7 +327,14 @@ struct CountsReactionsTwice;
 
 #[async_trait]
 impl MessageBug for CountsReactionsTwice {
-    async fn react(&self, port: &dyn MessageStore, id: &MessageId, user: &UserId, emoji: &str, on: bool) -> Result<MessageChanged> {
+    async fn react(
+        &self,
+        port: &dyn MessageStore,
+        id: &MessageId,
+        user: &UserId,
+        emoji: &str,
+        on: bool,
+    ) -> Result<MessageChanged> {
         let mut answer = port.react(id, user, emoji, on).await?;
         if on && !answer.changed {
             answer.changed = true;
@@ -393,7 +353,11 @@ struct SearchesEverywhere {
 
 #[async_trait]
 impl MessageBug for SearchesEverywhere {
-    async fn append_many(&self, port: &dyn MessageStore, new: &[NewMessage]) -> Result<Vec<Result<Appended>>> {
+    async fn append_many(
+        &self,
+        port: &dyn MessageStore,
+        new: &[NewMessage],
+    ) -> Result<Vec<Result<Appended>>> {
         self.conversations.lock().extend(new.iter().map(|message| message.conversation_id.clone()));
         port.append_many(new).await
     }
@@ -450,6 +414,12 @@ struct CountsTheAuthor {
     messages: Arc<dyn MessageStore>,
 }
 
+impl CountsTheAuthor {
+    fn new(offer: &Offer) -> Self {
+        Self { messages: offer.messages.clone().expect("messages") }
+    }
+}
+
 #[async_trait]
 impl PositionBug for CountsTheAuthor {
     async fn readers(
@@ -498,7 +468,12 @@ struct CountsDeleted;
 
 #[async_trait]
 impl PositionBug for CountsDeleted {
-    async fn recount(&self, port: &dyn PositionStore, user: &UserId, conversations: &[ConversationId]) -> Result<Vec<UnreadTruth>> {
+    async fn recount(
+        &self,
+        port: &dyn PositionStore,
+        user: &UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<UnreadTruth>> {
         let truths = port.recount(user, conversations).await?;
         Ok(truths.into_iter().map(|truth| UnreadTruth { uncounted: Vec::new(), ..truth }).collect())
     }
@@ -536,7 +511,13 @@ struct AddsWhoFits;
 
 #[async_trait]
 impl ConversationBug for AddsWhoFits {
-    async fn change(&self, port: &dyn ConversationStore, id: &ConversationId, by: &UserId, change: &Change) -> Result<Changed> {
+    async fn change(
+        &self,
+        port: &dyn ConversationStore,
+        id: &ConversationId,
+        by: &UserId,
+        change: &Change,
+    ) -> Result<Changed> {
         let Change::Add { members, head } = change else { return port.change(id, by, change).await };
         let one_by_one = |member: &NewMember| Change::Add { members: vec![member.clone()], head: *head };
         for member in members {
@@ -551,7 +532,13 @@ struct LetsAdminsGo;
 
 #[async_trait]
 impl ConversationBug for LetsAdminsGo {
-    async fn change(&self, port: &dyn ConversationStore, id: &ConversationId, by: &UserId, change: &Change) -> Result<Changed> {
+    async fn change(
+        &self,
+        port: &dyn ConversationStore,
+        id: &ConversationId,
+        by: &UserId,
+        change: &Change,
+    ) -> Result<Changed> {
         let answer = port.change(id, by, change).await;
         if !answer.as_ref().is_err_and(|error| error.code() == Code::MemberLastAdmin) {
             return answer;
@@ -571,7 +558,13 @@ struct MutesForAll;
 
 #[async_trait]
 impl ConversationBug for MutesForAll {
-    async fn change(&self, port: &dyn ConversationStore, id: &ConversationId, by: &UserId, change: &Change) -> Result<Changed> {
+    async fn change(
+        &self,
+        port: &dyn ConversationStore,
+        id: &ConversationId,
+        by: &UserId,
+        change: &Change,
+    ) -> Result<Changed> {
         if let Change::Mute(Some(Mute::Always)) = change {
             for member in port.members(id, &Page::first(100)).await?.items {
                 if member.user_id != *by {
@@ -592,7 +585,13 @@ struct CountsEveryTry {
 
 #[async_trait]
 impl FileBug for CountsEveryTry {
-    async fn downloaded(&self, port: &dyn FileStore, file: &FileId, by: &UserId, _: &ClientKey) -> Result<FileRecord> {
+    async fn downloaded(
+        &self,
+        port: &dyn FileStore,
+        file: &FileId,
+        by: &UserId,
+        _: &ClientKey,
+    ) -> Result<FileRecord> {
         let nth = self.tries.fetch_add(1, Ordering::SeqCst);
         port.downloaded(file, by, &sample::key(&format!("try {nth}"))).await
     }
@@ -605,7 +604,13 @@ struct LosesEvents;
 
 #[async_trait]
 impl OutboxBug for LosesEvents {
-    async fn claim(&self, port: &dyn Outbox, owner: &str, limit: usize, lease: Duration) -> Result<Vec<Envelope>> {
+    async fn claim(
+        &self,
+        port: &dyn Outbox,
+        owner: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Envelope>> {
         let mut claimed = port.claim(owner, limit, lease).await?;
         if claimed.len() > 1 {
             let lost = claimed.remove(1);
@@ -620,7 +625,13 @@ struct NewestFirst;
 
 #[async_trait]
 impl OutboxBug for NewestFirst {
-    async fn claim(&self, port: &dyn Outbox, owner: &str, limit: usize, lease: Duration) -> Result<Vec<Envelope>> {
+    async fn claim(
+        &self,
+        port: &dyn Outbox,
+        owner: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Envelope>> {
         let mut claimed = port.claim(owner, 1_000, lease).await?;
         claimed.reverse();
         claimed.truncate(limit);
@@ -633,7 +644,13 @@ struct ClearsTooEarly;
 
 #[async_trait]
 impl OutboxBug for ClearsTooEarly {
-    async fn claim(&self, port: &dyn Outbox, owner: &str, limit: usize, lease: Duration) -> Result<Vec<Envelope>> {
+    async fn claim(
+        &self,
+        port: &dyn Outbox,
+        owner: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Envelope>> {
         let claimed = port.claim(owner, limit, lease).await?;
         let ids: Vec<_> = claimed.iter().map(|envelope| envelope.id.clone()).collect();
         port.clear(owner, &ids).await?;
@@ -646,7 +663,13 @@ struct EveryOwner;
 
 #[async_trait]
 impl OutboxBug for EveryOwner {
-    async fn claim(&self, port: &dyn Outbox, _: &str, limit: usize, lease: Duration) -> Result<Vec<Envelope>> {
+    async fn claim(
+        &self,
+        port: &dyn Outbox,
+        _: &str,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Envelope>> {
         port.claim("a relay", limit, lease).await
     }
 }
@@ -737,11 +760,19 @@ struct HidesGaps;
 
 #[async_trait]
 impl TailBug for HidesGaps {
-    async fn read_since(&self, port: &dyn EventTail, cursors: &[TailCursor], max: usize, wait: Duration) -> Result<Vec<TailRead>> {
+    async fn read_since(
+        &self,
+        port: &dyn EventTail,
+        cursors: &[TailCursor],
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<TailRead>> {
         let mut found = Vec::new();
         for read in port.read_since(cursors, max, wait).await? {
             match read {
-                TailRead::Discontinuity { oldest } => found.extend(port.read_since(&[oldest], max, wait).await?),
+                TailRead::Discontinuity { oldest } => {
+                    found.extend(port.read_since(&[oldest], max, wait).await?)
+                }
                 events => found.push(events),
             }
         }

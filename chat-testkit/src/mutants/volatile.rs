@@ -72,13 +72,13 @@ mutants! { offer:
         unread, RetriedAdjustmentCounts::default() => "unread::an_adjustment_counts_once_per_key";
 
     "the limit is a number", "seed 001, a.5: `maxUsers` is never enforced":
-        rooms, LimitIsIgnored => "rooms::the_limit_holds_for_every_join";
+        rooms, LimitIsIgnored => "rooms::the_limit_holds_under_racing_joins";
     "a late join resurrects", "events of membership applied in the order they arrive":
-        rooms, LateJoinResurrects => "rooms::a_change_older_than_the_last_is_ignored";
+        rooms, LateJoinResurrects => "rooms::a_late_join_does_not_undo_a_removal";
     "joining again is joining anew", "seed 001, a.5: `joinedAt` is reset by every join":
         rooms, JoiningAgainIsAnew => "rooms::joining_twice_is_one_membership";
     "the peak lags", "seed 001, a.5: the peak is read, compared and written in three commands":
-        rooms, PeakLags::default() => "rooms::the_peak_is_never_below_what_is_online";
+        rooms, PeakLags::default() => "rooms::the_peak_is_the_most_that_were_online_and_when";
 
     "an old value outlives invalidation", "seed 001, a.3: a load that began before a write fills the cache after it":
         cache, OldFillIsKept => "cache::a_fill_from_before_an_invalidation_is_refused";

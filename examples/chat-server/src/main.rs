@@ -1,5 +1,6 @@
 //! `chat-server`: see `--help`.
 
+use std::future::Future;
 use std::process::ExitCode;
 
 use chat_core::error::Error;
@@ -45,27 +46,30 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         let secret = if config.made_up_secret { ", with a secret made up for this run" } else { "" };
         tracing::warn!("running in --dev: anybody who reaches this address signs in as anybody{secret}");
     }
+    // Before anybody knows that there is something to stop.
+    let stop = told_to_stop()?;
     println!("http://{address}");
-    server.serve(listener, told_to_stop()).await?;
+    server.serve(listener, stop).await?;
     Ok(())
 }
 
-/// Waits for SIGTERM, or Ctrl-C.
-async fn told_to_stop() {
-    let interrupted = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminated) => tokio::select! {
-                _ = terminated.recv() => {}
-                _ = interrupted => {}
-            },
-            Err(error) => tracing::error!(%error, "SIGTERM cannot be noticed"),
+/// Listens for SIGTERM and Ctrl-C from now on; the future ends with the first of them.
+#[cfg(unix)]
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
         }
-    }
-    #[cfg(not(unix))]
-    drop(interrupted.await);
+    })
+}
+
+/// Listens for Ctrl-C; the future ends with it.
+#[cfg(not(unix))]
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
 fn say(text: &str) -> ExitCode {

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 const PING_INTERVAL: Duration = Duration::from_millis(300);
 const PING_TIMEOUT: Duration = Duration::from_millis(200);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
-const MAX_PAYLOAD: u64 = 1_000_000;
+const MAX_PAYLOAD: usize = 1_000_000;
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
@@ -36,14 +36,18 @@ async fn main() -> std::io::Result<()> {
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT)
-        .max_payload(MAX_PAYLOAD)
+        .max_payload(MAX_PAYLOAD as u64)
+        .ws_max_message_size(MAX_PAYLOAD)
+        .ws_max_frame_size(MAX_PAYLOAD)
         .build_svc();
     io.ns("/", greet);
     io.ns("/custom", greet);
     let engine = EngineIoConfig::builder()
         .ping_interval(PING_INTERVAL)
         .ping_timeout(PING_TIMEOUT)
-        .max_payload(MAX_PAYLOAD)
+        .max_payload(MAX_PAYLOAD as u64)
+        .ws_max_message_size(MAX_PAYLOAD)
+        .ws_max_frame_size(MAX_PAYLOAD)
         .build();
     let app: Router = Router::new()
         .route_service("/socket.io/", socket_io)

@@ -31,16 +31,17 @@ impl Session {
         *self.line.lock() = Some((line, carried));
     }
 
-    /// Counts bytes handed over; says whether no more than `max` wait for the peer.
+    /// Counts bytes handed over, unless more than `max` wait for the peer already. So one packet, however large, always
+    /// finds room when nothing waits.
     pub(crate) fn hand_over(&self, bytes: usize, max: u64) -> bool {
-        let queued = self.queued.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if queued.saturating_sub(self.gone.load(Ordering::Relaxed)) <= max {
+        let before = self.queued.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before.saturating_sub(self.gone.load(Ordering::Relaxed)) <= max {
             return true;
         }
         let carried = self.line.lock().as_ref().map_or(0, |(line, before)| line.written().saturating_sub(*before));
         let gone = carried + self.polled.load(Ordering::Relaxed);
         self.gone.store(gone, Ordering::Relaxed);
-        queued.saturating_sub(gone) <= max
+        before.saturating_sub(gone) <= max
     }
 
     /// A polling peer has fetched this much.
@@ -102,10 +103,10 @@ mod tests {
     #[test]
     fn what_a_polling_peer_fetched_no_longer_waits() {
         let session = Session::default();
-        assert!(session.hand_over(60, 100));
-        assert!(!session.hand_over(60, 100));
-        session.fetched(120);
-        assert!(session.hand_over(60, 100));
+        assert!(session.hand_over(1_000, 100), "one packet may be larger than what may wait");
+        assert!(!session.hand_over(1, 100));
+        session.fetched(1_000);
+        assert!(session.hand_over(1, 100));
     }
 
     #[test]

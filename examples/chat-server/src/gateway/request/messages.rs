@@ -210,11 +210,13 @@ pub(super) async fn react(caller: &Caller, request: ReactRequest) -> Answer {
 pub(super) struct PinRequest {
     message_id: IdField<kind::Message>,
     on: bool,
+    until: Option<Timestamp>,
 }
 
 pub(super) async fn pin(caller: &Caller, request: PinRequest) -> Answer {
-    let message = caller.app.chat.pin(&caller.conn.actor, &request.message_id.get()?, request.on, None).await?.message;
-    Ok(json!({ "messageId": message.id, "conversationId": message.conversation_id, "on": request.on }))
+    let PinRequest { message_id, on, until } = request;
+    let message = caller.app.chat.pin(&caller.conn.actor, &message_id.get()?, on, until).await?.message;
+    Ok(json!({ "messageId": message.id, "conversationId": message.conversation_id, "on": on }))
 }
 
 #[derive(Deserialize)]

@@ -6,7 +6,7 @@ use chat_core::domain::id::kind;
 use chat_core::domain::page::Page;
 use chat_core::domain::{ConversationId, Message, Seq};
 use chat_core::error::Result;
-use chat_core::store::messages::{Anchor, HistoryScope};
+use chat_core::store::messages::{Anchor, HistoryScope, SearchCursor};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,6 +21,8 @@ use crate::gateway::view::MessageObject;
 const MAX_PAGE: usize = 100;
 /// The most hits of one page.
 const MAX_HITS: usize = 50;
+/// About how many bytes of messages one answer holds; what does not fit is for the next one.
+const MAX_BYTES: usize = 1024 * 1024;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,14 +66,22 @@ async fn load(caller: &Caller, request: LoadRequest, default: usize) -> Answer {
     let (id, limit) = (request.conversation_id.get()?, limit(request.limit, default, MAX_PAGE)?);
     let anchor = request.place.anchor(&id)?;
     let page = caller.app.chat.history(&caller.conn.actor, &id, HistoryScope::Everything, anchor, limit).await?;
-    let (next, more) = match anchor {
-        Anchor::After(_) => (page.messages.last().map(|last| Anchor::After(last.seq)), page.more_after),
-        _ => (page.messages.first().map(|first| Anchor::Before(first.seq)), page.more_before),
+    let mut shown = shown(caller, &page.messages).await?;
+    let all = shown.len();
+    let next = if matches!(anchor, Anchor::After(_)) {
+        shown.truncate(fitting(&shown, MAX_BYTES));
+        let more = page.more_after || shown.len() < all;
+        page.messages.get(..shown.len()).and_then(<[_]>::last).filter(|_| more).map(|last| Anchor::After(last.seq))
+    } else {
+        let left_out = all - fitting(shown.iter().rev(), MAX_BYTES);
+        shown.drain(..left_out);
+        let more = page.more_before || left_out > 0;
+        page.messages.get(left_out).filter(|_| more).map(|first| Anchor::Before(first.seq))
     };
-    let next = next.filter(|_| more).and_then(|next| cursor::history(&id, next));
+    let next = next.and_then(|next| cursor::history(&id, next));
     Ok(json!({
         "conversationId": id,
-        "messages": shown(caller, &page.messages).await?,
+        "messages": shown,
         "hasMore": next.is_some(),
         "nextCursor": next,
     }))
@@ -89,11 +99,20 @@ pub(super) async fn around(caller: &Caller, request: AroundRequest) -> Answer {
     let (id, limit) = (request.conversation_id.get()?, limit(request.limit, 50, MAX_PAGE)?);
     let anchor = Anchor::Around(Seq(request.seq));
     let page = caller.app.chat.history(&caller.conn.actor, &id, HistoryScope::Everything, anchor, limit).await?;
+    let mut shown = shown(caller, &page.messages).await?;
+    // What does not fit is left out at both ends.
+    let middle = page.messages.iter().take_while(|message| message.seq.0 < request.seq).count();
+    let (before, after) = shown.split_at(middle);
+    let first = middle - fitting(before.iter().rev(), MAX_BYTES / 2);
+    let last = middle + fitting(after, MAX_BYTES / 2);
+    let (more_before, more_after) = (first > 0, last < shown.len());
+    shown.truncate(last);
+    shown.drain(..first);
     Ok(json!({
         "conversationId": id,
-        "messages": shown(caller, &page.messages).await?,
-        "hasBefore": page.more_before,
-        "hasAfter": page.more_after,
+        "messages": shown,
+        "hasBefore": page.more_before || more_before,
+        "hasAfter": page.more_after || more_after,
     }))
 }
 
@@ -109,11 +128,15 @@ pub(super) async fn catch_up(caller: &Caller, request: CatchUpRequest) -> Answer
     let positions = request.positions.into_iter().map(|(id, seq)| Ok((ConversationId::new(id)?, Seq(seq))));
     let positions: Vec<_> = positions.collect::<Result<_>>()?;
     let missed = caller.app.chat.catch_up(&caller.conn.actor, &positions).await?;
+    let mut shown = shown(caller, &missed.messages).await?;
+    let fits = fitting(&shown, MAX_BYTES);
+    let more = missed.more || fits < shown.len();
+    shown.truncate(fits);
     Ok(json!({
-        "messages": shown(caller, &missed.messages).await?,
+        "messages": shown,
         "discontinuity": missed.discontinuity,
         "forbidden": missed.forbidden,
-        "hasMore": missed.more,
+        "hasMore": more,
     }))
 }
 
@@ -132,12 +155,16 @@ pub(super) async fn thread(caller: &Caller, request: ThreadRequest) -> Answer {
     if let Some(cursor) = &request.cursor {
         cursor::check_thread(&page.root.id, cursor)?;
     }
-    let last = page.replies.messages.last().filter(|_| page.replies.more_after);
+    let mut replies = shown(caller, &page.replies.messages).await?;
+    let fits = fitting(&replies, MAX_BYTES);
+    let more = page.replies.more_after || fits < replies.len();
+    replies.truncate(fits);
+    let last = page.replies.messages.get(..fits).and_then(<[_]>::last).filter(|_| more);
     let next = last.map(|last| cursor::thread(&page.root.id, last.seq));
     let root = shown(caller, std::slice::from_ref(&page.root)).await?;
     Ok(json!({
         "root": root.into_iter().next(),
-        "messages": shown(caller, &page.replies.messages).await?,
+        "messages": replies,
         "hasMore": next.is_some(),
         "nextCursor": next,
     }))
@@ -158,12 +185,51 @@ pub(super) async fn search(caller: &Caller, request: SearchRequest) -> Answer {
     let page = Page { after, limit };
     let found = caller.app.chat.search(&caller.conn.actor, &request.text, conversation.as_ref(), &page).await?;
     let messages: Vec<Message> = found.items.into_iter().map(|hit| hit.message).collect();
-    let next = found.next.map(|next| cursor::search(&request.text, &next));
+    let mut shown = shown(caller, &messages).await?;
+    let fits = fitting(&shown, MAX_BYTES);
+    let next = if fits < shown.len() { messages.get(..fits).and_then(<[_]>::last).map(place) } else { found.next };
+    shown.truncate(fits);
+    let next = next.map(|next| cursor::search(&request.text, &next));
     Ok(json!({
-        "messages": shown(caller, &messages).await?,
+        "messages": shown,
         "hasMore": next.is_some(),
         "nextCursor": next,
     }))
+}
+
+/// The place of a message among hits.
+fn place(message: &Message) -> SearchCursor {
+    SearchCursor { at: message.created_at, conversation: message.conversation_id.clone(), seq: message.seq }
+}
+
+/// How many of these fit into so many bytes; the first one always does.
+fn fitting<'a>(shown: impl IntoIterator<Item = &'a Value>, bytes: usize) -> usize {
+    let mut size = 0;
+    let fits = |message: &&Value| {
+        size += length(message);
+        size <= bytes
+    };
+    let mut shown = shown.into_iter().peekable();
+    let any = usize::from(shown.peek().is_some());
+    shown.take_while(fits).count().max(any)
+}
+
+/// How many bytes a value is written in.
+fn length(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting does not fail, and a value that cannot be written has no length.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// Messages as the caller sees them, with their status.
@@ -176,4 +242,20 @@ pub(super) async fn shown(caller: &Caller, messages: &[Message]) -> Result<Vec<V
         json!(MessageObject::stored(message, viewer, status, now))
     };
     Ok(messages.iter().map(show).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_is_counted_as_written_and_the_first_always_fits() {
+        let messages = [json!("12345678"), json!("12345678"), json!("\u{1}")];
+        assert_eq!(fitting(&messages, 10), 1);
+        assert_eq!(fitting(&messages, 20), 2);
+        assert_eq!(fitting(&messages, 27), 2, "an escape is six bytes long");
+        assert_eq!(fitting(&messages, 28), 3);
+        assert_eq!(fitting(&messages, 0), 1);
+        assert_eq!(fitting([], 10), 0);
+    }
 }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -47,7 +46,7 @@ impl Server {
     /// The fixture server of the protocol suites.
     pub(crate) fn conformance() -> Self {
         let listen = [("CHAT_CONFORMANCE_LISTEN", "127.0.0.1:0")];
-        Self::announced(Process::spawn(env!("CARGO_BIN_EXE_conformance"), &[], &listen))
+        Self::announced(Process::of_ours(env!("CARGO_BIN_EXE_conformance"), &[], &listen))
     }
 
     fn spawn(arguments: &[&str], more: &[&str], variables: &[(&str, &str)]) -> Self {
@@ -66,7 +65,7 @@ impl Server {
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.process.child.lock().unwrap().id()
+        self.process.pid
     }
 
     /// Everything it has written so far.
@@ -83,17 +82,19 @@ impl Server {
     /// Kills it, as a power cut would.
     pub(crate) async fn kill(&self) {
         self.process.child.lock().unwrap().kill().unwrap();
-        self.process.ended().await;
+        self.ended().await;
     }
 
     /// Waits until it has ended.
     pub(crate) async fn ended(&self) -> ExitStatus {
-        self.process.ended().await
+        within("the server to end", self.process.ended()).await
     }
 
     /// Ends it in order, and looks at what it leaves behind.
     pub(crate) async fn stop(self) {
-        self.terminate();
+        if self.process.ended.borrow().is_none() {
+            self.terminate();
+        }
         let status = self.ended().await;
         assert_eq!(status.code(), Some(0), "{status}; it said:\n{}", self.log());
         self.process.output.check().unwrap();
@@ -103,7 +104,7 @@ impl Server {
 /// What a server that must not start said, and how it ended.
 pub(crate) async fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let process = Process::server(arguments, variables);
-    let status = process.ended().await;
+    let status = within("the server to end", process.ended()).await;
     (status.code(), process.text())
 }
 
@@ -132,19 +133,15 @@ pub(crate) fn end_of_all() -> Result<(), String> {
 }
 
 /// What a process has written.
-#[derive(Debug)]
-struct Output {
-    text: Mutex<String>,
-    /// How many of its two streams have ended.
-    ended: watch::Sender<usize>,
-}
+#[derive(Debug, Default)]
+struct Output(Mutex<String>);
 
 impl Output {
     /// Takes in one of the streams; the first line goes to whoever waits for it.
-    fn hear(self: Arc<Self>, stream: impl Read, mut first: Option<SyncSender<String>>) {
+    fn hear(&self, stream: impl Read, mut first: Option<SyncSender<String>>) {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
-            let mut text = self.text.lock().unwrap();
+            let mut text = self.0.lock().unwrap();
             text.push_str(&line);
             text.push('\n');
             drop(text);
@@ -153,12 +150,15 @@ impl Output {
                 let _ = first.try_send(line);
             }
         }
-        self.ended.send_modify(|ended| *ended += 1);
+    }
+
+    fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
     }
 
     /// What no server may ever have written, whatever it went through. A JSON Web Token begins with `eyJ`.
     fn check(&self) -> Result<(), String> {
-        let text = self.text.lock().unwrap();
+        let text = self.text();
         match ["panicked", "eyJ", SECRET].into_iter().find(|word| text.contains(word)) {
             None => Ok(()),
             Some(word) => Err(format!("a server wrote {word:?}:\n{text}")),
@@ -166,80 +166,78 @@ impl Output {
     }
 }
 
+/// A running program that is heard out, and ends with its owner.
 #[derive(Debug)]
-struct Process {
-    child: Mutex<Child>,
+pub(crate) struct Process {
+    pid: u32,
+    child: Arc<Mutex<Child>>,
     output: Arc<Output>,
     first_line: Mutex<Receiver<String>>,
+    ended: watch::Receiver<Option<ExitStatus>>,
 }
 
 impl Process {
     fn server(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        Self::spawn(env!("CARGO_BIN_EXE_chat-server"), arguments, variables)
+        Self::of_ours(env!("CARGO_BIN_EXE_chat-server"), arguments, variables)
     }
 
-    fn spawn(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    /// A program of this package. Nothing of the environment reaches it, and everything it logs is looked at.
+    fn of_ours(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CHAT_")) {
             command.env_remove(name);
         }
-        // Every trial is a trial of what is logged, too.
-        command.args(arguments).env("RUST_LOG", "debug").envs(variables.iter().copied());
+        let process = Self::spawn(command.args(arguments).env("RUST_LOG", "debug").envs(variables.iter().copied()));
+        OUTPUTS.lock().unwrap().push(Arc::clone(&process.output));
+        process
+    }
+
+    /// Starts any program.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let output = Arc::new(Output { text: Mutex::default(), ended: watch::Sender::new(0) });
-        OUTPUTS.lock().unwrap().push(Arc::clone(&output));
+        let (pid, output) = (child.id(), Arc::new(Output::default()));
         let (first, first_line) = sync_channel(1);
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let (one, other) = (Arc::clone(&output), Arc::clone(&output));
-        std::thread::spawn(move || one.hear(stdout, Some(first)));
-        std::thread::spawn(move || other.hear(stderr, None));
-        Self { child: Mutex::new(child), output, first_line: Mutex::new(first_line) }
+        let child = Arc::new(Mutex::new(child));
+        let hearing = Arc::clone(&output);
+        let hearing = std::thread::spawn(move || hearing.hear(stdout, Some(first)));
+        let (end, ended) = watch::channel(None);
+        let (rest, dying) = (Arc::clone(&output), Arc::clone(&child));
+        std::thread::spawn(move || {
+            rest.hear(stderr, None);
+            // Both streams end with the process. Whoever looks for it must not find it dead but unburied.
+            let _ = hearing.join();
+            end.send_replace(dying.lock().unwrap().wait().ok());
+        });
+        Self { pid, child, output, first_line: Mutex::new(first_line), ended }
     }
 
-    fn text(&self) -> String {
-        self.output.text.lock().unwrap().clone()
+    /// Everything it has written so far.
+    pub(crate) fn text(&self) -> String {
+        self.output.text()
     }
 
-    /// Waits for its end, which both its streams tell.
-    async fn ended(&self) -> ExitStatus {
-        let mut streams = self.output.ended.subscribe();
-        within("the process to end", streams.wait_for(|ended| *ended == 2)).await.unwrap();
-        self.child.lock().unwrap().wait().unwrap()
+    /// Waits for its end, as long as that may take.
+    pub(crate) async fn ended(&self) -> ExitStatus {
+        let mut ended = self.ended.clone();
+        let status = ended.wait_for(Option::is_some).await.map(|status| *status);
+        status.ok().flatten().expect("the end of a process")
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let mut child = self.child.lock().unwrap_or_else(|broken| broken.into_inner());
-        // It may have ended already.
-        let _ = child.kill();
-        let _ = child.wait();
+        if self.ended.borrow().is_none()
+            && let Ok(mut child) = self.child.lock()
+        {
+            // It may have ended just now.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
 /// A folder of this package.
 pub(crate) fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-/// Runs a program to its end: how it ended, and everything it wrote.
-pub(crate) fn run(command: &mut Command, patience: Duration) -> (bool, String) {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let output = Arc::new(Output { text: Mutex::default(), ended: watch::Sender::new(0) });
-    let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let (one, other) = (Arc::clone(&output), Arc::clone(&output));
-    std::thread::spawn(move || one.hear(stdout, None));
-    std::thread::spawn(move || other.hear(stderr, None));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut streams = output.ended.subscribe();
-    let ended = runtime.block_on(async { tokio::time::timeout(patience, streams.wait_for(|ended| *ended == 2)).await.is_ok() });
-    if !ended {
-        let _ = child.kill();
-    }
-    let status = child.wait().unwrap();
-    let mut text = output.text.lock().unwrap().clone();
-    if !ended {
-        text.push_str(&format!("\nno end after {patience:?}\n"));
-    }
-    (ended && status.success(), text)
 }
