@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     reason = "a check fails by panicking"
 )]
+#![allow(clippy::future_not_send, reason = "a history is played on the thread that made it")]
 
 pub mod checks;
 pub mod expect;

@@ -258,9 +258,10 @@ impl EventPublisher for MemoryEvents {
         let now = self.clock.now();
         let mut state = self.state.lock();
         state.forget_old(now);
-        let full = events.iter().any(|envelope| {
+        let fresh = events.iter().filter(|envelope| !state.recent.contains_key(&envelope.id)).count();
+        let full = fresh > 0 && events.iter().any(|envelope| {
             let topic = envelope.topic();
-            state.topics.get(&topic).is_some_and(|log| log.entries.len() + events.len() > max_len(topic) * MAX_STRETCH)
+            state.topics.get(&topic).is_some_and(|log| log.entries.len() + fresh > max_len(topic) * MAX_STRETCH)
         });
         if full {
             return Err(Error::new(Code::QueueFull).during("events.publish"));
@@ -501,6 +502,9 @@ impl DeadLetters for MemoryEvents {
         let mut state = self.state.lock();
         let mut replayed = 0;
         for number in ids.iter().filter_map(|id| id.parse::<u64>().ok()) {
+            if state.letters.get(&number).is_none_or(|letter| letter.event.is_err()) {
+                continue;
+            }
             let Some(letter) = state.letters.remove(&number) else { continue };
             let Ok(envelope) = letter.event else { continue };
             let group = state.groups.entry(letter.group).or_default();

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
 
 use super::MemoryOutbox;
@@ -199,6 +199,11 @@ impl MemoryMessages {
         }
         let root = self.check_references(&log, new)?;
         let message = new.stored(log.head().next(), self.clock.now());
+        match self.places.entry(message.id.clone()) {
+            Entry::Vacant(place) => place.insert((message.conversation_id.clone(), message.seq)),
+            // Stored meanwhile, in another conversation.
+            Entry::Occupied(_) => return Err(Code::Conflict.into()),
+        };
         log.messages.push(message.clone());
         if let Some(key) = &message.client_key {
             log.keys.insert((message.sender_id.clone(), key.clone()), message.seq);
@@ -210,7 +215,6 @@ impl MemoryMessages {
             log.receipts.entry(sender.clone()).or_default().own = message.seq;
         }
         log.index_words(message.seq, &message.content, true);
-        self.places.insert(message.id.clone(), (message.conversation_id.clone(), message.seq));
         self.outbox.write(&[message.id.as_str()], message.created_at, MessageSent::from(&message));
         Ok(Appended { message, duplicate: false })
     }
@@ -425,6 +429,9 @@ impl MessageStore for MemoryMessages {
                 log.pins.remove(&seq);
                 let event = MessageUnpinned { message_id, conversation_id, user_id: by.clone() };
                 return Ok(pinned.then(|| event.into()));
+            }
+            if until.is_some_and(|until| until <= now) {
+                return Ok(None);
             }
             if pinned && message.pin.as_ref().is_some_and(|pin| pin.until == until) {
                 return Ok(None);

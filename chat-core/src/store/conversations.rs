@@ -188,11 +188,15 @@ port! {
 
         /// The first members of conversations, in the order of their ids, up to `limit` each: 1 to 100. None for a
         /// conversation that is not there.
+        ///
+        /// # Errors
+        /// [`Code::PageInvalid`](crate::error::Code::PageInvalid).
         async fn first_members(
             &self, conversations: &[ConversationId], limit: usize,
         ) -> Result<Vec<Vec<Member>>>;
 
-        /// The conversations of a user: pinned first, then newest activity first.
+        /// The conversations of a user: pinned first, then newest activity first. One that moves up during a walk may be
+        /// missed by that walk.
         async fn list(
             &self, user: &UserId, filter: &ConversationFilter, page: &Page<ConversationCursor>,
         ) -> Result<Paged<Membership, ConversationCursor>>;

@@ -180,7 +180,7 @@ port! {
         /// [`Code::ClientKeyConflict`](crate::error::Code::ClientKeyConflict) for the key of another content;
         /// [`Code::MessageNotFound`](crate::error::Code::MessageNotFound) for a reply or thread root that is not in
         /// the conversation, [`Code::MessageInvalid`](crate::error::Code::MessageInvalid) for a root that is itself
-        /// in a thread.
+        /// in a thread; [`Code::Conflict`](crate::error::Code::Conflict) for the id of another message.
         async fn append_many(&self, messages: &[NewMessage]) -> Result<Vec<Result<Appended>>>;
 
         /// Messages by id, tombstones included.
@@ -205,7 +205,7 @@ port! {
         /// Per message: of racing edits of one revision exactly one holds.
         ///
         /// # Idempotency
-        /// The text it has already changes nothing.
+        /// The text and mentions it has already change nothing.
         ///
         /// # Errors
         /// [`Code::MessageNotFound`](crate::error::Code::MessageNotFound),
@@ -241,6 +241,9 @@ port! {
         ///
         /// # Atomicity
         /// Per conversation: at most [`MAX_PINS`] hold at once.
+        ///
+        /// # Idempotency
+        /// What is so already, and a pin that would be over at once, changes nothing.
         ///
         /// # Errors
         /// [`Code::MessageNotFound`](crate::error::Code::MessageNotFound),

@@ -1371,7 +1371,7 @@ async fn the_average_is_over_closed_sessions(offer: Offer) {
 async fn hostile_ids_reach_nobody_else(offer: Offer) {
     let (presence, start) = (presence(&offer), offer.clock.now());
     let ids = hostile_ids();
-    let leases = |nth: usize| if nth % 3 == 0 { LEASE } else { HOUR };
+    let leases = |nth: usize| if nth.is_multiple_of(3) { LEASE } else { HOUR };
     for (nth, id) in ids.iter().enumerate() {
         for (inner, own) in ids.iter().enumerate() {
             let transition = connected(&*presence, id, own, leases(nth)).await;

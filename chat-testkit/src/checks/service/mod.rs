@@ -14,10 +14,12 @@ macro_rules! promises {
     };
 }
 
+pub mod access;
 pub mod conversations;
 pub mod deleting;
 pub mod editing;
 pub mod files;
+pub mod flow;
 pub mod history;
 pub mod members;
 pub mod presence;
@@ -28,7 +30,7 @@ pub mod sending;
 pub mod typing;
 
 /// Every check of every family.
-pub const ALL: [&[Check]; 12] = [
+pub const ALL: [&[Check]; 14] = [
     sending::CHECKS,
     editing::CHECKS,
     deleting::CHECKS,
@@ -41,4 +43,6 @@ pub const ALL: [&[Check]; 12] = [
     profiles::CHECKS,
     history::CHECKS,
     search::CHECKS,
+    access::CHECKS,
+    flow::CHECKS,
 ];

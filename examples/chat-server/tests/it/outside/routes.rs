@@ -309,7 +309,7 @@ async fn profiles_are_changed_by_their_owner_and_by_administrators() {
     }
     for name in [String::new(), "x".repeat(1_000)] {
         let refused = put(&token, json!({ "fullName": name })).await;
-        assert_eq!(refused.problem(), (400, "chat.user.invalid".to_owned()), "{} characters", name.len());
+        assert_eq!(refused.problem(), (422, "chat.user.invalid".to_owned()), "{} characters", name.len());
     }
     let by_admin = put(&admin(&fresh("root")), json!({ "fullName": "By an administrator" })).await;
     assert_eq!(by_admin.json()["fullName"], "By an administrator");
