@@ -7,7 +7,11 @@
     clippy::indexing_slicing,
     reason = "a check fails by panicking"
 )]
-#![allow(clippy::future_not_send, reason = "a history is played on the thread that made it")]
+#![allow(
+    clippy::future_not_send,
+    clippy::needless_range_loop,
+    reason = "a history is played on the thread that made it, over people by number"
+)]
 
 pub mod checks;
 pub mod expect;

@@ -1,77 +1,68 @@
-//! The reference server from outside: every trap of the Socket.IO library, sign-in, bad input, drain, and the suites
-//! that drive it with the real client and a real browser. See PROTOCOL.md for what is promised.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! The server from outside: the real program, over real sockets. Every promise of `PROTOCOL.md` that a well-behaved
+//! client library cannot test is a named trial.
+//!
+//! `support` knows how to start a server and to talk to it. The trials are in a file for each topic. What is about time,
+//! about an event log that fails, or about the inside at the very end, runs on a server in this process
+//! ([`Host`](it::support::host::Host)).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what went wrong by failing"
+)]
 
-#[path = "it/bad_input.rs"]
-mod bad_input;
-#[path = "it/client.rs"]
-mod client;
-#[path = "it/drain.rs"]
-mod drain;
-#[path = "it/host.rs"]
-mod host;
-#[path = "it/log.rs"]
-mod log;
-#[path = "it/node.rs"]
-mod node;
-#[path = "it/outside/mod.rs"]
-mod outside;
-#[path = "it/presence.rs"]
-mod presence;
-#[path = "it/program.rs"]
-mod program;
-#[path = "it/sign_in.rs"]
-mod sign_in;
-#[path = "it/slow_peers.rs"]
-mod slow_peers;
-#[path = "it/traps.rs"]
-mod traps;
+mod it {
+    pub(crate) mod support {
+        pub(crate) mod client;
+        pub(crate) mod host;
+        pub(crate) mod http;
+        pub(crate) mod run;
+        pub(crate) mod server;
+        pub(crate) mod token;
+        pub(crate) mod wire;
+    }
+
+    pub(crate) mod bad_input;
+    pub(crate) mod command_line;
+    pub(crate) mod conformance;
+    pub(crate) mod limits;
+    pub(crate) mod node;
+    pub(crate) mod presence;
+    pub(crate) mod privacy;
+    pub(crate) mod restart;
+    pub(crate) mod routes;
+    pub(crate) mod sign_in;
+    pub(crate) mod slow_peers;
+    pub(crate) mod traps;
+}
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
-
-/// Declares the trials of a file, named after it: each is an `async fn()` in scope.
-macro_rules! trials {
-    ($file:literal: $($trial:ident,)*) => {
-        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-            vec![$(crate::trial(concat!($file, "::", stringify!($trial)), $trial),)*]
-        }
-    };
-}
-pub(crate) use trials;
-
-/// One trial on a runtime of its own.
-fn trial<F: Future<Output = ()>>(name: &str, run: fn() -> F) -> Trial
-where
-    F: 'static,
-{
-    Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        runtime.map_err(|error| error.to_string())?.block_on(run());
-        Ok(())
-    })
-}
+use it::support::{host, server};
+use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    log::capture();
-    let trials = [
-        traps::trials(),
-        slow_peers::trials(),
-        sign_in::trials(),
-        bad_input::trials(),
-        presence::trials(),
-        log::trials(),
-        drain::trials(),
-        program::trials(),
-        outside::trials(),
+    host::watch_for_panics();
+    let topics = [
+        it::node::trials(),
+        it::traps::trials(),
+        it::slow_peers::trials(),
+        it::sign_in::trials(),
+        it::bad_input::trials(),
+        it::limits::trials(),
+        it::privacy::trials(),
+        it::presence::trials(),
+        it::routes::trials(),
+        it::command_line::trials(),
+        it::restart::trials(),
+        it::conformance::trials(),
     ];
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect());
-    match outside::end() {
-        Ok(()) => conclusion.exit_code(),
-        Err(problems) => {
-            eprintln!("{problems}");
-            ExitCode::FAILURE
-        }
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), topics.into_iter().flatten().collect());
+    // Whatever the trials were about: no server panicked, showed a token, or ended badly.
+    let ends = [server::end_of_all(), host::end_of_all()];
+    for problem in ends.iter().filter_map(|end| end.as_ref().err()) {
+        eprintln!("{problem}");
     }
+    if ends.iter().all(Result::is_ok) { conclusion.exit_code() } else { ExitCode::FAILURE }
 }

@@ -2,17 +2,24 @@
 
 use chat_core::error::{Code, Error, ErrorKind, Locale, Result};
 use serde::Serialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
-/// What a request answers.
-pub(crate) type Answer = Result<Value>;
+/// What a request answers: its `data`, written.
+pub(crate) type Answer = Result<Box<RawValue>>;
+
+/// An answer with this data.
+///
+/// # Errors
+/// [`Code::Internal`] for what cannot be written.
+pub(crate) fn done(data: impl Serialize) -> Answer {
+    to_raw_value(&data).map_err(|error| Error::new(Code::Internal).during("answer").caused_by(error))
+}
 
 /// An acknowledgement.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Ack<'a> {
-    Done { ok: bool, data: &'a Value },
+    Done { ok: bool, data: &'a RawValue },
     Refused { ok: bool, error: ErrorBody },
 }
 
@@ -75,7 +82,7 @@ pub(crate) fn written(answer: &Answer) -> Option<Box<RawValue>> {
         Ok(data) => Ack::Done { ok: true, data },
         Err(error) => Ack::Refused { ok: false, error: error.into() },
     };
-    serde_json::value::to_raw_value(&ack).ok()
+    to_raw_value(&ack).ok()
 }
 
 /// A defect is for the log, with its cause; what was asked is not in it.
@@ -94,7 +101,7 @@ pub(crate) fn report(event: &'static str, error: &Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use std::time::Duration;
 
     fn value(answer: Answer) -> Value {
@@ -103,7 +110,7 @@ mod tests {
 
     #[test]
     fn answers_have_the_form_of_the_contract() {
-        assert_eq!(value(Ok(json!({ "a": 1 }))), json!({ "ok": true, "data": { "a": 1 } }));
+        assert_eq!(value(done(json!({ "a": 1 }))), json!({ "ok": true, "data": { "a": 1 } }));
         let refused = Error::new(Code::RateLimited).retry_in(Duration::from_millis(1_500));
         let error = json!({ "code": "chat.rate_limited", "message": "Too many messages. Try again in 2 s.", "retryAfterMs": 1_500 });
         assert_eq!(value(Err(refused)), json!({ "ok": false, "error": error }));

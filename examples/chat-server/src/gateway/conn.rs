@@ -13,6 +13,7 @@ use socketioxide::socket::Socket;
 use socketioxide::{SendError, SocketError};
 
 use super::session::Session;
+use super::sockets::Peer;
 use crate::auth::{Identity, LEEWAY};
 use crate::metrics;
 
@@ -42,8 +43,7 @@ impl Frame {
 
 /// One connected socket. The socket itself is owned by its namespace; this one only knows it.
 pub(crate) struct Conn {
-    /// Its number among all sockets of this process.
-    pub(crate) id: u64,
+    id: u64,
     /// Who acts through it.
     pub(crate) actor: Actor,
     /// What its token said.
@@ -153,8 +153,14 @@ impl Conn {
     /// Ends the transport, as a network does: the client comes back by itself.
     pub(crate) fn cut(&self, cause: &'static str) {
         if self.session.end() {
+            tracing::info!(cause, "a socket was cut");
             metrics::cut(cause);
         }
+    }
+
+    /// Whether its transport was ended from here: whatever is left of it concerns nobody any more.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.session.is_ended()
     }
 
     /// Ends the socket, as a server does: the client does not come back by itself. Happens once.
@@ -189,6 +195,20 @@ impl Conn {
     /// Whether it has left.
     pub(crate) fn has_left(&self) -> bool {
         self.left.load(Ordering::Acquire)
+    }
+}
+
+impl Peer for Conn {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn user(&self) -> &UserId {
+        &self.actor.user
+    }
+
+    fn send(&self, frame: &Frame) {
+        Self::send(self, frame);
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) async fn serve(app: Arc<App>, conn: Arc<Conn>, mut queue: mpsc::Recei
     let caller = Caller { app, conn };
     let mut window = Window::default();
     while let Some(incoming) = queue.recv().await {
+        if caller.conn.is_cut() {
+            continue;
+        }
         let watch = Stopwatch::start();
         let (event, answer) = caller.handle(&incoming, &mut window).await;
         if let Err(error) = &answer {

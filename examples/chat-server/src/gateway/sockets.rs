@@ -13,20 +13,30 @@ use parking_lot::RwLock;
 
 use super::conn::{Conn, Frame};
 
-/// Every socket of this process.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets(RwLock<Inner>);
+/// What the registry asks of a socket.
+pub(crate) trait Peer {
+    /// Its number among all sockets of this process.
+    fn id(&self) -> u64;
+    /// Whose it is.
+    fn user(&self) -> &UserId;
+    /// Sends it an event; never waits.
+    fn send(&self, frame: &Frame);
+}
 
-#[derive(Debug, Default)]
-struct Inner {
-    users: HashMap<UserId, Local>,
+/// Every socket of this process.
+#[derive(Debug)]
+pub(crate) struct Sockets<P = Conn>(RwLock<Inner<P>>);
+
+#[derive(Debug)]
+struct Inner<P> {
+    users: HashMap<UserId, Local<P>>,
     rooms: HashMap<ConversationId, Room>,
 }
 
 /// A user with sockets here.
-#[derive(Debug, Default)]
-struct Local {
-    conns: Vec<Arc<Conn>>,
+#[derive(Debug)]
+struct Local<P> {
+    conns: Vec<Arc<P>>,
     rooms: HashSet<ConversationId>,
     /// How many sockets are still being told which conversations there are.
     joining: usize,
@@ -53,10 +63,22 @@ pub(crate) struct Joined {
     pub(crate) size: u64,
 }
 
-impl Sockets {
+impl<P> Default for Sockets<P> {
+    fn default() -> Self {
+        Self(RwLock::new(Inner { users: HashMap::new(), rooms: HashMap::new() }))
+    }
+}
+
+impl<P> Default for Local<P> {
+    fn default() -> Self {
+        Self { conns: Vec::new(), rooms: HashSet::new(), joining: 0, changed: HashMap::new() }
+    }
+}
+
+impl<P: Peer> Sockets<P> {
     /// A socket comes. From now on it gets what is sent to its user, and changes of membership are kept for it until
     /// [`settle`](Self::settle).
-    pub(crate) fn enter(&self, conn: &Arc<Conn>) {
+    pub(crate) fn enter(&self, conn: &Arc<P>) {
         let mut inner = self.0.write();
         let local = inner.users.entry(conn.user().clone()).or_default();
         local.conns.push(Arc::clone(conn));
@@ -64,7 +86,7 @@ impl Sockets {
     }
 
     /// The socket's user is in these conversations, but for what has changed since [`enter`](Self::enter).
-    pub(crate) fn settle(&self, conn: &Conn, joined: &[Joined]) {
+    pub(crate) fn settle(&self, conn: &P, joined: &[Joined]) {
         let mut inner = self.0.write();
         let Inner { users, rooms } = &mut *inner;
         let Some(local) = users.get_mut(conn.user()) else { return };
@@ -83,12 +105,12 @@ impl Sockets {
     }
 
     /// A socket goes; says whether it was there.
-    pub(crate) fn leave(&self, conn: &Conn) -> bool {
+    pub(crate) fn leave(&self, conn: &P) -> bool {
         let mut inner = self.0.write();
         let Inner { users, rooms } = &mut *inner;
         let Some(local) = users.get_mut(conn.user()) else { return false };
         let before = local.conns.len();
-        local.conns.retain(|known| known.id != conn.id);
+        local.conns.retain(|known| known.id() != conn.id());
         let was_there = local.conns.len() < before;
         if local.conns.is_empty()
             && let Some(local) = users.remove(conn.user())
@@ -198,10 +220,17 @@ impl Sockets {
     }
 
     /// Every socket.
-    pub(crate) fn all(&self) -> Vec<Arc<Conn>> {
+    pub(crate) fn all(&self) -> Vec<Arc<P>> {
         self.0.read().users.values().flat_map(|local| &local.conns).cloned().collect()
     }
 
+    /// Every user with a socket here.
+    pub(crate) fn users(&self) -> Vec<UserId> {
+        self.0.read().users.keys().cloned().collect()
+    }
+}
+
+impl Sockets {
     /// The sockets whose token has ended.
     pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<Conn>> {
         self.find(|conn| conn.ends_at() <= now)
@@ -216,14 +245,9 @@ impl Sockets {
         let inner = self.0.read();
         inner.users.values().flat_map(|local| &local.conns).filter(|conn| fits(conn)).cloned().collect()
     }
-
-    /// Every user with a socket here.
-    pub(crate) fn users(&self) -> Vec<UserId> {
-        self.0.read().users.keys().cloned().collect()
-    }
 }
 
-impl Inner {
+impl<P: Peer> Inner<P> {
     fn send(&self, user: &UserId, frame: &Frame) {
         for conn in self.users.get(user).map(|local| local.conns.as_slice()).unwrap_or_default() {
             conn.send(frame);
@@ -245,5 +269,145 @@ fn resize(rooms: &mut HashMap<ConversationId, Room>, conversation: &Conversation
         && size > 0
     {
         room.size = size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+
+    struct Ear {
+        id: u64,
+        user: UserId,
+        heard: Mutex<Vec<&'static str>>,
+    }
+
+    impl Peer for Ear {
+        fn id(&self) -> u64 {
+            self.id
+        }
+        fn user(&self) -> &UserId {
+            &self.user
+        }
+        fn send(&self, frame: &Frame) {
+            self.heard.lock().push(frame.event);
+        }
+    }
+
+    fn ear(id: u64, user: &str) -> Arc<Ear> {
+        Arc::new(Ear { id, user: UserId::new(user).unwrap(), heard: Mutex::default() })
+    }
+
+    fn room(name: &str) -> ConversationId {
+        ConversationId::new(name).unwrap()
+    }
+
+    fn joined(name: &str) -> Joined {
+        Joined { conversation: room(name), size: 2 }
+    }
+
+    fn frame(event: &'static str) -> Frame {
+        Frame::new(event, &()).unwrap()
+    }
+
+    fn heard(ear: &Ear) -> Vec<&'static str> {
+        std::mem::take(&mut *ear.heard.lock())
+    }
+
+    /// A registry with these sockets in the room `r`.
+    fn with(ears: &[&Arc<Ear>]) -> Sockets<Ear> {
+        let sockets = Sockets::default();
+        for ear in ears {
+            sockets.enter(ear);
+            sockets.settle(ear, &[joined("r")]);
+        }
+        sockets
+    }
+
+    #[test]
+    fn members_hear_of_their_room_on_every_device_and_nobody_else_does() {
+        let (phone, tablet, other, stranger) = (ear(1, "ann"), ear(2, "ann"), ear(3, "bob"), ear(4, "eve"));
+        let sockets = with(&[&phone, &tablet, &other]);
+        sockets.enter(&stranger);
+        sockets.settle(&stranger, &[]);
+        sockets.send_room(&room("r"), Some(&other.user), &frame("one"));
+        sockets.send_user(&phone.user, &frame("two"));
+        assert_eq!([heard(&phone), heard(&tablet)], [["one", "two"], ["one", "two"]]);
+        assert!(heard(&other).is_empty() && heard(&stranger).is_empty());
+    }
+
+    #[test]
+    fn a_removal_while_joining_beats_the_list_that_was_asked_for_before_it() {
+        let late = ear(1, "ann");
+        let sockets = Sockets::default();
+        sockets.enter(&late);
+        sockets.expel(&room("r"), &late.user);
+        sockets.join(&room("s"), [&late.user], 2);
+        sockets.settle(&late, &[joined("r"), joined("t")]);
+        for name in ["r", "s", "t"] {
+            sockets.send_room(&room(name), None, &frame("event"));
+        }
+        assert_eq!(heard(&late).len(), 2, "s and t, not r");
+        // What changed then is forgotten; the next socket is told by its own list.
+        let next = ear(2, "ann");
+        sockets.enter(&next);
+        sockets.settle(&next, &[joined("r")]);
+        sockets.send_room(&room("r"), None, &frame("event"));
+        assert_eq!(heard(&next).len(), 1);
+    }
+
+    #[test]
+    fn nothing_more_is_heard_after_an_expulsion() {
+        let (ann, bob) = (ear(1, "ann"), ear(2, "bob"));
+        let sockets = with(&[&ann, &bob]);
+        sockets.expel(&room("r"), &bob.user);
+        sockets.send_room(&room("r"), None, &frame("room"));
+        sockets.send_message(&room("r"), 1, Some(&ann.user), &frame("message"), &frame("own"));
+        sockets.send_rooms(&[room("r")], &ann.user, &frame("presence"));
+        assert!(heard(&bob).is_empty());
+        assert_eq!(heard(&ann), ["room", "own"]);
+    }
+
+    #[test]
+    fn a_message_is_sent_once_and_none_before_it_any_more() {
+        let (ann, bob) = (ear(1, "ann"), ear(2, "bob"));
+        let sockets = with(&[&ann, &bob]);
+        for seq in [1, 2, 2, 1, 3] {
+            sockets.send_message(&room("r"), seq, Some(&ann.user), &frame("message"), &frame("own"));
+        }
+        assert_eq!((heard(&ann).len(), heard(&bob)), (3, vec!["message"; 3]));
+        assert_eq!(sockets.newest(&room("r")), 3);
+    }
+
+    #[test]
+    fn who_shares_several_rooms_hears_of_presence_once() {
+        let (ann, bob) = (ear(1, "ann"), ear(2, "bob"));
+        let sockets = with(&[&ann, &bob]);
+        sockets.join(&room("s"), [&ann.user, &bob.user], 2);
+        sockets.send_rooms(&[room("r"), room("s"), room("elsewhere")], &ann.user, &frame("online"));
+        assert_eq!((heard(&ann).len(), heard(&bob).len()), (0, 1));
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_left() {
+        let (phone, tablet) = (ear(1, "ann"), ear(2, "ann"));
+        let sockets = with(&[&phone, &tablet]);
+        assert!(sockets.leave(&phone) && !sockets.leave(&phone));
+        sockets.send_room(&room("r"), None, &frame("event"));
+        assert_eq!((heard(&phone).len(), heard(&tablet).len()), (0, 1));
+        assert!(sockets.leave(&tablet));
+        let inner = sockets.0.read();
+        assert!(inner.users.is_empty() && inner.rooms.is_empty(), "{}", inner.rooms.len());
+    }
+
+    #[test]
+    fn sizes_are_those_told_last_and_unknown_for_rooms_nobody_here_is_in() {
+        let ann = ear(1, "ann");
+        let sockets = with(&[&ann]);
+        sockets.resize(&room("r"), 7);
+        sockets.resize(&room("r"), 0);
+        sockets.resize(&room("nowhere"), 9);
+        assert_eq!((sockets.size(&room("r")), sockets.size(&room("nowhere"))), (7, 0));
     }
 }

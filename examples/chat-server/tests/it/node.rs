@@ -1,149 +1,97 @@
-//! The suites of `tests/client`: the real Socket.IO client, the page's own logic, a real browser.
-//!
-//! Without what they need they are ignored and say why; `CHAT_TEST_REQUIRE=node,chromium` makes that a failure.
+//! The page's own logic, the real Socket.IO client, and two people in a real browser: what is written in JavaScript, run
+//! against a server of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Failed, Trial};
-use tokio::process::Command;
+use tokio::runtime::{Builder, Runtime};
 
-use crate::host::{Program, SECRET, terminate};
+use super::support::run::{ignorable, without};
+use super::support::server::{Process, SECRET, Server, folder};
 
-/// How long a suite may take.
-const PATIENCE: Duration = Duration::from_secs(600);
-const CHROMIUM: &str = "/usr/bin/chromium";
+/// How long all of a file may take, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Names a browser may have.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/// A suite: its name, its file, what it needs, and whether it drives a server.
-struct Suite {
-    name: &'static str,
-    file: &'static str,
-    needs: &'static [Need],
-    server: bool,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Need {
-    Node,
-    SocketIo,
-    Playwright,
-    Chromium,
-}
-
-const SUITES: &[Suite] = &[
-    Suite { name: "node::page", file: "page.test.mjs", needs: &[Need::Node], server: false },
-    Suite { name: "node::suite", file: "suite.mjs", needs: &[Need::Node, Need::SocketIo], server: true },
-    Suite {
-        name: "node::browser",
-        file: "browser.mjs",
-        needs: &[Need::Node, Need::Playwright, Need::Chromium],
-        server: true,
-    },
-];
-
+/// Every trial of this topic.
 pub(crate) fn trials() -> Vec<Trial> {
-    SUITES.iter().map(|suite| Trial::ignorable_test(suite.name, || run(suite))).collect()
+    vec![
+        ignorable("client", "page", page),
+        ignorable("client", "suite", suite),
+        ignorable("client", "browser", browser),
+    ]
 }
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client")
+fn page() -> Result<Completion, Failed> {
+    if find("node").is_none() {
+        return without("node", "there is no node");
+    }
+    node("page.test.mjs", &[])
 }
 
-impl Need {
-    /// Why it is not met.
-    fn missing(self) -> Option<String> {
-        let module = |name: &str| {
-            let there = folder().join("node_modules").join(name).exists();
-            (!there).then(|| format!("{name} is not installed; cargo xtask setup, or npm ci in tests/client"))
-        };
-        match self {
-            Self::Node => std::process::Command::new("node")
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .map_or(true, |status| !status.success())
-                .then(|| "node is not installed".to_owned()),
-            Self::SocketIo => module("socket.io-client"),
-            Self::Playwright => module("playwright-core"),
-            Self::Chromium => (!Path::new(CHROMIUM).exists()).then(|| format!("{CHROMIUM} is not there")),
-        }
+fn suite() -> Result<Completion, Failed> {
+    if let Some(why) = missing("socket.io-client") {
+        return without("node", why);
     }
+    against_a_server("suite.mjs", &[])
+}
 
-    /// What it is called in `CHAT_TEST_REQUIRE`.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Node | Self::SocketIo => "node",
-            Self::Playwright | Self::Chromium => "chromium",
-        }
+fn browser() -> Result<Completion, Failed> {
+    if let Some(why) = missing("playwright-core") {
+        return without("node", why);
     }
+    let Some(browser) = BROWSERS.into_iter().find_map(find) else {
+        return without("chromium", "there is no chromium");
+    };
+    let artifacts = std::env::var_os("CHAT_ARTIFACTS").map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-server"), PathBuf::from);
+    let variables = [("CHAT_BROWSER", browser), ("CHAT_ARTIFACTS", artifacts)];
+    against_a_server("browser.mjs", &variables)
+}
 
-    fn is_required(self) -> bool {
-        let required = std::env::var("CHAT_TEST_REQUIRE").unwrap_or_default();
-        required.split(',').any(|name| name.trim() == self.name())
+/// Runs a file against a server of its own, which must end well, too; one of the files ends it.
+fn against_a_server(file: &str, variables: &[(&str, PathBuf)]) -> Result<Completion, Failed> {
+    let server = Server::start();
+    let (url, pid) = (format!("http://{}", server.address), server.pid().to_string());
+    let about = [("CHAT_URL", url.into()), ("CHAT_SERVER_PID", pid.into())];
+    let completion = node(file, &[variables, &about].concat())?;
+    runtime()?.block_on(server.stop());
+    Ok(completion)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// Runs a file with node, and shows what it said when it fails.
+fn node(file: &str, variables: &[(&str, PathBuf)]) -> Result<Completion, Failed> {
+    let mut command = Command::new("node");
+    command.args(["--test", "--test-reporter=spec", file]).current_dir(folder("tests/client"));
+    command.env("CHAT_JWT_SECRET", SECRET).env("CHAT_DEADLINE_MS", "30000").envs(variables.iter().cloned());
+    // A test run of its own, even when this one was started by another.
+    command.env_remove("NODE_TEST_CONTEXT").env_remove("NODE_OPTIONS");
+    let process = Process::spawn(&mut command);
+    let ended = runtime()?.block_on(async { tokio::time::timeout(PATIENCE, process.ended()).await });
+    match ended {
+        Ok(status) if status.success() => Ok(Completion::Completed),
+        Ok(status) => Err(format!("{file} ended with {status}:\n{}", process.text()).into()),
+        Err(_) => Err(format!("{file} did not end within {PATIENCE:?}:\n{}", process.text()).into()),
     }
 }
 
-fn run(suite: &'static Suite) -> Result<Completion, Failed> {
-    for need in suite.needs {
-        if let Some(why) = need.missing() {
-            return if need.is_required() { Err(why.into()) } else { Ok(Completion::ignored_with(why)) };
-        }
+/// Why nothing that needs this package can run.
+fn missing(package: &str) -> Option<&'static str> {
+    if find("node").is_none() {
+        return Some("there is no node");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(drive(suite))?;
-    Ok(Completion::Completed)
+    let installed = folder("tests/client/node_modules").join(package).is_dir();
+    (!installed).then_some("the npm packages of tests/client are not installed (`cargo xtask setup`)")
 }
 
-/// Runs a suite, against a server of its own if it wants one; that one must also have ended well.
-async fn drive(suite: &Suite) -> Result<(), Failed> {
-    let mut node = Command::new("node");
-    node.arg(suite.file).current_dir(folder()).kill_on_drop(true);
-    if !suite.server {
-        return judge(&output(node).await?);
-    }
-    let program = Program::start(&["--dev", "--jwt-secret", SECRET]).await;
-    node.env("CHAT_URL", format!("http://{}", program.address))
-        .env("CHAT_JWT_SECRET", SECRET)
-        .env("CHAT_SERVER_PID", program.pid().to_string());
-    if std::env::var_os("CHAT_ARTIFACTS").is_none() {
-        node.env("CHAT_ARTIFACTS", Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-server-page"));
-    }
-    let (pid, mut child) = (program.pid(), program.child);
-    // A program that has ended stays in the system's table until somebody asks, and the suite looks there.
-    let ended = tokio::spawn(async move { child.wait().await });
-    judge(&output(node).await?)?;
-    if !ended.is_finished() {
-        terminate(pid);
-    }
-    let ended = tokio::time::timeout(Duration::from_secs(20), ended).await???;
-    if ended.success() { Ok(()) } else { Err(format!("the server ended with {ended}").into()) }
-}
-
-async fn output(mut node: Command) -> Result<Output, Failed> {
-    let output = node.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output();
-    Ok(tokio::time::timeout(PATIENCE, output).await.map_err(|_| "the suite did not end in time")??)
-}
-
-/// A failure shows what failed, not the hundreds of lines that went well.
-fn judge(output: &Output) -> Result<(), Failed> {
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let mut told = String::new();
-    let mut failed = false;
-    for line in text.lines() {
-        if line.trim_start().starts_with("not ok ") {
-            failed = true;
-        } else if line.trim_start().starts_with("ok ") || line.starts_with('#') {
-            failed = line.starts_with("# pass") || line.starts_with("# fail");
-        }
-        if failed {
-            told.push_str(line);
-            told.push('\n');
-        }
-    }
-    Err(format!("{told}\n{}", String::from_utf8_lossy(&output.stderr)).into())
+/// A program on the PATH.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }

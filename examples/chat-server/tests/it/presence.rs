@@ -1,97 +1,142 @@
-//! Presence as sockets make it: leases are renewed, lost ones begin again, idleness shows.
+//! Presence as sockets make it: edges are told once, leases are renewed and begin again, idleness shows.
 
+use std::future::Future;
 use std::time::Duration;
 
-use chat_core::domain::{PresenceStatus, SessionId};
+use chat_core::clock::{Clock, Timestamp};
+use chat_core::domain::PresenceStatus;
+use chat_core::domain::presence::Presence;
+use chat_core::store::presence::DEFAULT_LEASE;
 use chat_server::Options;
 use serde_json::json;
 
-use crate::client::within;
-use crate::host::{Host, fresh, user};
-use crate::trials;
+use super::support::client::{Client, barrier};
+use super::support::host::{Host, id};
+use super::support::run::{trials, within};
+use super::support::server::shared;
+use super::support::token::fresh;
 
-trials! { "presence":
+trials! {
+    a_clean_close_is_told_at_once,
+    many_sockets_of_one_user_are_one_user,
     a_socket_that_lives_stays_online_past_every_lease,
     a_lease_lost_by_the_store_begins_again,
     idleness_is_told_and_ends_with_the_next_request,
-    a_clean_close_is_told_at_once,
 }
 
+async fn a_clean_close_is_told_at_once() {
+    let mut ann = Client::new(shared(), "ann").await;
+    let bob = Client::new(shared(), "bob").await;
+    barrier(&mut ann, &[&bob]).await;
+    // The packet that says goodbye, while the connection stays.
+    bob.raw("41").await;
+    let gone = ann.hears("user_offline", |gone| gone["userId"] == *bob.user).await;
+    assert!(gone["lastActive"].is_string() && gone["timestamp"].is_string(), "{gone}");
+}
+
+async fn many_sockets_of_one_user_are_one_user() {
+    let mut ann = Client::new(shared(), "ann").await;
+    let bob = fresh("bob");
+    let mut devices = Vec::new();
+    for _ in 0..5 {
+        devices.push(Client::of(shared(), &bob).await);
+    }
+    let conversation = ann.direct(&bob).await;
+    for device in &devices {
+        device.hears_message("hello").await;
+    }
+    let last = devices.split_off(4);
+    drop(devices);
+    ann.send(&conversation, "to the one left").await;
+    last[0].hears_message("to the one left").await;
+    assert!(ann.heard("user_offline").is_empty());
+    drop(last);
+    ann.hears("user_offline", |gone| gone["userId"] == *bob).await;
+    let back = Client::of(shared(), &bob).await;
+    ann.hears("user_online", |online| online["userId"] == *bob).await;
+    barrier(&mut ann, &[&back]).await;
+    assert_eq!((ann.heard("user_offline").len(), ann.heard("user_online").len()), (1, 1), "each edge once");
+}
+
+/// Everything that is done now and then, done at once.
 fn eager() -> Options {
     let mut options = Options::default();
-    (options.heartbeat_every, options.tick) = (Duration::from_millis(20), Duration::from_millis(10));
+    options.heartbeat_every = Duration::from_millis(20);
+    options.tick = Duration::from_millis(10);
     options
 }
 
-/// Waits until something holds.
+/// Waits until something holds that nothing announces.
 async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
     within(what, async {
         while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            looks.tick().await;
         }
     })
     .await;
 }
 
-async fn a_socket_that_lives_stays_online_past_every_lease() {
-    let host = Host::with(eager(), |chat| chat).await;
-    let (ann, bob) = (fresh("ann"), fresh("bob"));
-    let (mut a, mut b) = (host.connect(&ann).await, host.connect(&bob).await);
-    a.done("sendMessage", json!({ "receiverId": bob, "content": "x" })).await;
-    b.hears("newMessage", |_| true).await;
-    // Ten leases, in steps that leave the heartbeat time to come by.
-    for _ in 0..20 {
-        host.clock.advance(Duration::from_secs(30));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+async fn presence(host: &Host, user: &str) -> Presence {
+    host.chat().ports().presence.get_many(&[id(user)]).await.unwrap().remove(0)
+}
+
+/// Until when somebody is online, should nobody renew it.
+async fn lease(host: &Host, user: &str) -> Option<Timestamp> {
+    presence(host, user).await.sessions.first().map(|session| session.lease_until)
+}
+
+/// Lets time pass, in steps that no lease notices.
+async fn pass(host: &Host, time: Duration, users: &[&str]) {
+    let step = DEFAULT_LEASE / 2;
+    for _ in 0..time.as_secs() / step.as_secs() {
+        host.clock.advance(step);
+        let renewed = host.clock.now().after(DEFAULT_LEASE);
+        for user in users {
+            until("a lease to be renewed", || async { lease(host, user).await == Some(renewed) }).await;
+        }
     }
-    assert_eq!(host.chat().ports().presence.are_online(&[user(&ann), user(&bob)]).await.unwrap(), [true, true]);
-    a.done("heartbeat", json!({})).await;
-    assert!(!a.heard.iter().any(|(name, _)| name == "user_offline"), "{:?}", a.heard);
+}
+
+async fn a_socket_that_lives_stays_online_past_every_lease() {
+    let host = Host::start(eager()).await;
+    let (ann, bob) = (fresh("ann"), fresh("bob"));
+    let (mut one, other) = (host.connect(&ann).await, host.connect(&bob).await);
+    barrier(&mut one, &[&other]).await;
+    pass(&host, DEFAULT_LEASE * 10, &[&ann, &bob]).await;
+    barrier(&mut one, &[&other]).await;
+    assert!(one.heard("user_offline").is_empty() && other.heard("user_offline").is_empty());
     host.stop().await;
 }
 
 async fn a_lease_lost_by_the_store_begins_again() {
-    let host = Host::with(eager(), |chat| chat).await;
+    let host = Host::start(eager()).await;
     let ann = fresh("ann");
-    let mut a = host.connect(&ann).await;
-    let presence = host.chat().ports().presence.clone();
-    let sessions = presence.get_many(&[user(&ann)]).await.unwrap().remove(0).sessions;
-    let lost: SessionId = sessions[0].id.clone();
-    presence.disconnect(&user(&ann), &lost).await.unwrap();
-    until("the session to begin again", || async { presence.are_online(&[user(&ann)]).await.unwrap() == [true] }).await;
-    a.done("heartbeat", json!({})).await;
+    let mut client = host.connect(&ann).await;
+    let lost = presence(&host, &ann).await.sessions.remove(0).id;
+    host.chat().ports().presence.disconnect(&id(&ann), &lost).await.unwrap();
+    until("the session to begin again", || host.is_online(&ann)).await;
+    client.ask("heartbeat", json!({})).await;
     host.stop().await;
 }
 
 async fn idleness_is_told_and_ends_with_the_next_request() {
-    let host = Host::with(eager(), |chat| chat).await;
+    let host = Host::start(eager()).await;
     let (ann, bob) = (fresh("ann"), fresh("bob"));
-    let (mut a, mut b) = (host.connect(&ann).await, host.connect(&bob).await);
-    a.done("sendMessage", json!({ "receiverId": bob, "content": "x" })).await;
-    b.hears("newMessage", |_| true).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    host.clock.advance(Duration::from_secs(301));
-    a.hears("user_idle", |payload| payload["userId"] == bob.as_str()).await;
-    let presence = host.chat().ports().presence.clone();
-    until("idle to show", || async {
-        let known = presence.get_many(&[user(&bob)]).await.unwrap().remove(0);
-        known.status(host.chat().now()) == PresenceStatus::Away
+    let (mut one, mut other) = (host.connect(&ann).await, host.connect(&bob).await);
+    barrier(&mut one, &[&other]).await;
+    // What was asked so far is known, and belongs to the past.
+    pass(&host, DEFAULT_LEASE, &[&ann, &bob]).await;
+    other.ask("getConversations", json!({})).await;
+    let active = Some(host.clock.now());
+    until("activity to be known", || async { presence(&host, &bob).await.last_active == active }).await;
+    pass(&host, Duration::from_secs(330), &[&ann, &bob]).await;
+    one.hears("user_idle", |idle| idle["userId"] == *bob).await;
+    until("idleness to show", || async {
+        presence(&host, &bob).await.status(host.clock.now()) == PresenceStatus::Away
     })
     .await;
-    b.done("getConversations", json!({})).await;
-    let back = a.hears("user_online", |payload| payload["userId"] == bob.as_str()).await;
-    assert_eq!(back["status"], "online");
-    host.stop().await;
-}
-
-async fn a_clean_close_is_told_at_once() {
-    let host = Host::start().await;
-    let (ann, bob) = (fresh("ann"), fresh("bob"));
-    let (mut a, mut b) = (host.connect(&ann).await, host.connect(&bob).await);
-    a.done("sendMessage", json!({ "receiverId": bob, "content": "x" })).await;
-    b.hears("newMessage", |_| true).await;
-    b.raw("41").await;
-    let gone = a.hears("user_offline", |payload| payload["userId"] == bob.as_str()).await;
-    assert!(gone["lastActive"].is_string(), "{gone}");
+    other.ask("getConversations", json!({})).await;
+    one.hears("user_online", |back| back["userId"] == *bob && back["status"] == "online").await;
     host.stop().await;
 }

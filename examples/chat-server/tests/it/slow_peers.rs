@@ -1,110 +1,124 @@
-//! T4: peers that do not read. They end by themselves, their user goes offline, and nobody else notices.
+//! T4, the fourth of the traps: peers that do not read. They end by themselves, their users go offline, and nobody else
+//! notices.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_server::Options;
 use serde_json::json;
+use tokio::net::TcpSocket;
 
-use crate::client::{Client, within};
-use crate::host::{Host, fresh, user};
-use crate::trials;
+use super::support::client::{Client, text};
+use super::support::host::Host;
+use super::support::http;
+use super::support::run::{trials, within};
+use super::support::server::Server;
+use super::support::token::{fresh, good};
+use super::support::wire::Wire;
 
-trials! { "slow_peers":
-    a_peer_that_never_reads_is_cut_while_others_get_everything,
-    a_quiet_peer_that_reads_nothing_is_given_up_by_the_system,
-    a_peer_that_does_not_fetch_its_answers_is_cut,
-    a_peer_that_answers_no_ping_is_gone_after_the_timeout,
+trials! {
+    t4_a_peer_that_stops_reading_harms_nobody_and_is_ended,
+    t4_a_quiet_peer_that_reads_nothing_is_given_up_by_the_system,
+    t4_a_peer_that_does_not_fetch_its_answers_is_ended,
+    t4_a_peer_that_answers_no_ping_is_gone_after_the_timeout,
 }
 
-async fn goes_offline(host: &Host, name: &str) {
-    let presence = &host.chat().ports().presence;
-    within(&format!("{name} to go offline"), async {
-        while presence.are_online(&[user(name)]).await.unwrap() == [true] {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+/// A socket whose peer does not read: next to nothing fits into its receive buffer.
+async fn stuck(address: SocketAddr, token: &str) -> Wire {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    let stream = within("a connection", socket.connect(address)).await.unwrap();
+    let mut wire = Wire::over(stream, address).await.unwrap();
+    wire.sign_in(token).await;
+    wire
 }
 
-async fn a_peer_that_never_reads_is_cut_while_others_get_everything() {
-    let mut options = Options::default();
-    options.out_bytes = 1024 * 1024;
-    let host = Host::with(options, |chat| chat).await;
-    let (ann, bob, sleeper) = (fresh("ann"), fresh("bob"), fresh("sleeper"));
-    let (mut a, mut b) = (host.connect(&ann).await, host.connect(&bob).await);
-    let asleep = host.connect(&sleeper).await;
-    let made = a.done("createGroup", json!({ "name": "A group", "members": [bob, sleeper] })).await;
-    let group = made["conversationId"].as_str().unwrap();
-    // More than the buffers of both systems hold, whatever they are tuned to.
-    let text = "z".repeat(10_000);
-    let listening = tokio::spawn(async move {
-        for _ in 0..2_000 {
-            b.hears("newMessage", |message| message["type"] == "TEXT").await;
-        }
-        b.hears("user_offline", |_| true).await
-    });
-    for _ in 0..2_000 {
-        a.done("sendMessage", json!({ "conversationId": group, "content": text })).await;
+/// 40 KB.
+fn long_text() -> String {
+    "\u{1d11e}".repeat(10_000)
+}
+
+async fn t4_a_peer_that_stops_reading_harms_nobody_and_is_ended() {
+    // Eight megabytes wait for one peer, the operating system holds some more.
+    const MESSAGES: usize = 400;
+    const PROMPT: Duration = Duration::from_secs(5);
+    let server = Server::start();
+    let mut ann = Client::new(&server, "ann").await;
+    let bob = Client::new(&server, "bob").await;
+    let sleeper = fresh("sleeper");
+    let mut asleep = stuck(server.address, &good(&sleeper)).await;
+    let members = json!({ "name": "With one asleep", "members": [bob.user, sleeper] });
+    let group = text(&ann.ask("createGroup", members).await, "conversationId");
+    let online = ann.ask("getConversationOnlineUsers", json!({ "conversationId": group })).await;
+    assert_eq!(online["onlineCount"], 3, "{online}");
+    let content = long_text();
+    for _ in 0..MESSAGES {
+        let seq = ann.send(&group, &content).await["seq"].clone();
+        let heard = tokio::time::timeout(PROMPT, bob.hears("newMessage", |message| message["seq"] == seq)).await;
+        assert!(heard.is_ok(), "message {seq} is late");
     }
-    goes_offline(&host, &sleeper).await;
-    assert_eq!(within("bob", listening).await.unwrap()["userId"], sleeper.as_str());
-    let mut awake = host.connect(&sleeper).await;
-    let page = awake.done("messages:fullload", json!({ "conversationId": group, "limit": 1 })).await;
-    assert_eq!(page["messages"][0]["content"], text.as_str(), "the same person is served on another socket");
-    drop(asleep);
-    host.stop().await;
+    for person in [&ann, &bob] {
+        person.hears("user_offline", |gone| gone["userId"] == *sleeper).await;
+    }
+    assert_eq!(http::get(&server, "/health").await.json()["status"], "ok");
+    let metrics = http::get(&server, "/metrics").await.body;
+    assert!(metrics.contains("\nchat_sockets 2\n"), "{metrics}");
+    // Should it wake up: the connection is gone, and a new one catches up.
+    asleep.ended().await;
+    let mut awake = Client::of(&server, &sleeper).await;
+    assert_eq!(awake.catch_up(&group, 1).await.len(), MESSAGES);
+    server.stop().await;
 }
 
-async fn a_quiet_peer_that_reads_nothing_is_given_up_by_the_system() {
+async fn t4_a_quiet_peer_that_reads_nothing_is_given_up_by_the_system() {
+    // More than the operating system takes.
+    const MESSAGES: usize = 200;
     let mut options = Options::default();
     options.user_timeout = Duration::from_millis(1_500);
-    // Large enough to never be what ends it.
+    // Large enough never to be what ends it.
     options.out_bytes = u64::MAX;
-    let host = Host::with(options, |chat| chat).await;
-    let (ann, sleeper) = (fresh("ann"), fresh("sleeper"));
-    let mut a = host.connect(&ann).await;
-    let asleep = host.connect(&sleeper).await;
-    let text = "z".repeat(10_000);
-    for _ in 0..1_000 {
-        a.done("sendMessage", json!({ "receiverId": sleeper, "content": text })).await;
+    let host = Host::start(options).await;
+    let (mut ann, sleeper) = (host.connect(&fresh("ann")).await, fresh("sleeper"));
+    let _asleep = stuck(host.address, &host.token(&sleeper)).await;
+    let conversation = ann.direct(&sleeper).await;
+    let content = long_text();
+    for _ in 0..MESSAGES {
+        ann.send(&conversation, &content).await;
     }
-    goes_offline(&host, &sleeper).await;
-    drop(asleep);
+    ann.hears("user_offline", |gone| gone["userId"] == *sleeper).await;
     host.stop().await;
 }
 
-async fn a_peer_that_does_not_fetch_its_answers_is_cut() {
+async fn t4_a_peer_that_does_not_fetch_its_answers_is_ended() {
+    const MESSAGES: usize = 50;
+    const ASKED: usize = 250;
     let mut options = Options::default();
     options.out_bytes = 1024 * 1024;
-    let host = Host::with(options, |chat| chat).await;
-    let (ann, greedy) = (fresh("ann"), fresh("greedy"));
-    let mut a = host.connect(&ann).await;
-    let text = "z".repeat(10_000);
-    let mut conversation = json!(null);
-    for _ in 0..100 {
-        conversation = a.done("sendMessage", json!({ "receiverId": greedy, "content": text })).await["conversationId"].clone();
+    let host = Host::start(options).await;
+    let (mut ann, greedy) = (host.connect(&fresh("ann")).await, fresh("greedy"));
+    let mut stuck = stuck(host.address, &host.token(&greedy)).await;
+    let conversation = ann.direct(&greedy).await;
+    let content = "x".repeat(10_000);
+    for _ in 0..MESSAGES {
+        ann.send(&conversation, &content).await;
     }
-    let mut g = host.connect(&greedy).await;
-    let asking = tokio::spawn(async move {
-        // Each answer is a megabyte. Nothing is read meanwhile.
-        for _ in 0..2_000 {
-            g.emit("messages:fullload", &json!({ "conversationId": conversation, "limit": 100 })).await;
-        }
-        g
-    });
-    goes_offline(&host, &greedy).await;
-    asking.abort();
-    a.done("heartbeat", json!({})).await;
+    // Each answer is half a megabyte. Nothing is read meanwhile.
+    let asked = json!(["messages:fullload", { "conversationId": conversation }]);
+    for id in 0..ASKED {
+        stuck.send(format!("42{id}{asked}")).await;
+    }
+    ann.hears("user_offline", |gone| gone["userId"] == *greedy).await;
+    ann.ask("heartbeat", json!({})).await;
     host.stop().await;
 }
 
-async fn a_peer_that_answers_no_ping_is_gone_after_the_timeout() {
+async fn t4_a_peer_that_answers_no_ping_is_gone_after_the_timeout() {
     let mut options = Options::default();
-    (options.ping_interval, options.ping_timeout) = (Duration::from_millis(200), Duration::from_millis(200));
-    let host = Host::with(options, |chat| chat).await;
-    let silent = fresh("silent");
-    let client = Client::try_connect(host.address, "/", &json!({ "token": host.token(&silent) })).await.unwrap();
-    goes_offline(&host, &silent).await;
-    drop(client);
+    (options.ping_interval, options.ping_timeout) = (Duration::from_millis(300), Duration::from_millis(300));
+    let host = Host::start(options).await;
+    let (mut ann, mute) = (host.connect(&fresh("ann")).await, fresh("mute"));
+    let _mute = stuck(host.address, &host.token(&mute)).await;
+    ann.direct(&mute).await;
+    ann.hears("user_offline", |gone| gone["userId"] == *mute).await;
     host.stop().await;
 }

@@ -10,13 +10,14 @@ use chat_core::moderation::Action;
 use chat_core::service::{Chat, NewGroup};
 use chat_core::store::conversations::ConversationFilter;
 use futures::future::try_join_all;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::cursor;
 use super::fields::{IdField, ids, invalid, limit, optional, present};
 use super::reading::shown;
-use crate::gateway::answer::Answer;
+use crate::gateway::answer::{Answer, done};
 use crate::gateway::dispatch::Caller;
 use crate::gateway::status;
 use crate::gateway::view::{ConversationObject, SettingsObject};
@@ -45,15 +46,25 @@ async fn load(caller: &Caller, request: ListRequest, default: usize) -> Answer {
     let list = chat.conversations(actor, &ConversationFilter::default(), &page).await?;
     let (progress, totals) = futures::try_join!(status::of_views(chat, &list.items), totals(chat, actor))?;
     let now = chat.now();
-    let shown = list.items.iter().zip(&progress).map(|(view, progress)| json!(ConversationObject::new(view, progress, now)));
-    let next = list.next.as_ref().map(cursor::conversations);
-    Ok(json!({
-        "conversations": shown.collect::<Vec<_>>(),
-        "totalUnreadMessages": totals.messages,
-        "unreadConversations": totals.conversations,
-        "hasMore": next.is_some(),
-        "nextCursor": next,
-    }))
+    let shown = list.items.iter().zip(&progress).map(|(view, progress)| ConversationObject::new(view, progress, now));
+    let next_cursor = list.next.as_ref().map(cursor::conversations);
+    done(ListAnswer {
+        conversations: shown.collect(),
+        total_unread_messages: totals.messages,
+        unread_conversations: totals.conversations,
+        has_more: next_cursor.is_some(),
+        next_cursor,
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListAnswer<'a> {
+    conversations: Vec<ConversationObject<'a>>,
+    total_unread_messages: u64,
+    unread_conversations: u64,
+    has_more: bool,
+    next_cursor: Option<String>,
 }
 
 /// What is unread anywhere, but for muted and archived conversations.
@@ -111,7 +122,14 @@ pub(super) async fn get(caller: &Caller, request: OneRequest) -> Answer {
         async { shown(caller, &chat.pinned(actor, &id).await?).await },
     )?;
     let progress = progress.into_iter().next().unwrap_or_default();
-    Ok(json!({ "conversation": ConversationObject::new(&view, &progress, chat.now()), "pinnedMessages": pinned }))
+    done(OneAnswer { conversation: ConversationObject::new(&view, &progress, chat.now()), pinned_messages: pinned })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OneAnswer<'a> {
+    conversation: ConversationObject<'a>,
+    pinned_messages: Vec<Box<RawValue>>,
 }
 
 /// Closes a view of a conversation: ends typing there.
@@ -119,7 +137,7 @@ pub(super) async fn leave_view(caller: &Caller, request: OneRequest) -> Answer {
     let (chat, actor, id) = (&caller.app.chat, &caller.conn.actor, request.conversation_id.get()?);
     chat.guard().check(actor, &id, Action::Read).await?;
     chat.stop_typing(actor, &id).await;
-    Ok(json!({ "conversationId": id }))
+    done(json!({ "conversationId": id }))
 }
 
 #[derive(Deserialize)]
@@ -136,7 +154,7 @@ pub(super) async fn create_group(caller: &Caller, request: CreateGroupRequest) -
     group.id = optional(request.group_id)?;
     group.members = ids(request.members)?.into_iter().map(|user| (user, RoomRole::Member)).collect();
     let made = caller.app.chat.create_group(&caller.conn.actor, group).await?;
-    Ok(json!({ "conversationId": made.id }))
+    done(json!({ "conversationId": made.id }))
 }
 
 #[derive(Deserialize)]
@@ -155,7 +173,7 @@ pub(super) async fn create_broadcast(caller: &Caller, request: CreateBroadcastRe
     let admins = ids(request.admins.unwrap_or_default())?.into_iter().map(|user| (user, RoomRole::Admin));
     list.members = recipients.chain(admins).collect();
     let made = caller.app.chat.create_broadcast(&caller.conn.actor, list).await?;
-    Ok(json!({ "conversationId": made.id }))
+    done(json!({ "conversationId": made.id }))
 }
 
 #[derive(Deserialize)]
@@ -184,7 +202,7 @@ pub(super) async fn update(caller: &Caller, request: UpdateRequest) -> Answer {
         changed = Some(chat.set_avatar(actor, &id, avatar.as_deref()).await?);
     }
     let (name, avatar) = changed.map(|changed| (changed.name, changed.avatar)).unwrap_or_default();
-    Ok(json!({ "conversationId": id, "name": name, "avatar": avatar }))
+    done(json!({ "conversationId": id, "name": name, "avatar": avatar }))
 }
 
 #[derive(Deserialize)]
@@ -197,13 +215,13 @@ pub(super) struct SwitchRequest {
 pub(super) async fn archive(caller: &Caller, request: SwitchRequest) -> Answer {
     let id = request.conversation_id.get()?;
     let settings = caller.app.chat.archive(&caller.conn.actor, &id, request.on).await?;
-    Ok(kept(caller, &id, &settings))
+    kept(caller, &id, &settings)
 }
 
 pub(super) async fn pin(caller: &Caller, request: SwitchRequest) -> Answer {
     let id = request.conversation_id.get()?;
     let settings = caller.app.chat.pin_conversation(&caller.conn.actor, &id, request.on).await?;
-    Ok(kept(caller, &id, &settings))
+    kept(caller, &id, &settings)
 }
 
 #[derive(Deserialize)]
@@ -218,13 +236,17 @@ pub(super) async fn mute(caller: &Caller, request: MuteRequest) -> Answer {
     let id = request.conversation_id.get()?;
     let mute = request.on.then(|| request.until.map_or(Mute::Always, Mute::Until));
     let settings = caller.app.chat.mute(&caller.conn.actor, &id, mute).await?;
-    Ok(kept(caller, &id, &settings))
+    kept(caller, &id, &settings)
 }
 
-fn kept(caller: &Caller, id: &ConversationId, settings: &MemberSettings) -> Value {
-    let mut data = json!(SettingsObject::new(settings, caller.app.chat.now()));
-    if let Some(data) = data.as_object_mut() {
-        data.insert("conversationId".to_owned(), json!(id));
-    }
-    data
+fn kept(caller: &Caller, id: &ConversationId, settings: &MemberSettings) -> Answer {
+    done(Kept { conversation_id: id, settings: SettingsObject::new(settings, caller.app.chat.now()) })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept<'a> {
+    conversation_id: &'a ConversationId,
+    #[serde(flatten)]
+    settings: SettingsObject,
 }

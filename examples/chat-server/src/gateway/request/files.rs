@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::fields::IdField;
-use crate::gateway::answer::Answer;
+use crate::gateway::answer::{Answer, done};
 use crate::gateway::dispatch::Caller;
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ pub(super) async fn register(caller: &Caller, request: RegisterRequest) -> Answe
         uploaded_at: chat.now(),
         downloads: 0,
     };
-    Ok(json!({ "file": chat.register_file(&caller.conn.actor, file).await? }))
+    done(json!({ "file": chat.register_file(&caller.conn.actor, file).await? }))
 }
 
 #[derive(Deserialize)]
@@ -46,7 +46,7 @@ pub(super) struct DownloadRequest {
 pub(super) async fn download(caller: &Caller, request: DownloadRequest) -> Answer {
     let download = ClientKey::from_uuid(uuid::Uuid::new_v4());
     let file = caller.app.chat.download_file(&caller.conn.actor, &request.file_id.get()?, &download).await?;
-    Ok(json!({ "file": file }))
+    done(json!({ "file": file }))
 }
 
 #[derive(Deserialize)]
@@ -59,5 +59,5 @@ pub(super) struct DeleteRequest {
 pub(super) async fn delete(caller: &Caller, request: DeleteRequest) -> Answer {
     let physical = request.physical_delete.unwrap_or(true);
     let file = caller.app.chat.delete_file(&caller.conn.actor, &request.file_id.get()?, physical).await?;
-    Ok(json!({ "fileId": file.file_id, "conversationId": file.conversation_id }))
+    done(json!({ "fileId": file.file_id, "conversationId": file.conversation_id }))
 }

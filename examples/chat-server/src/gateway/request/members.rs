@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::fields::{IdField, OneOrMany};
-use crate::gateway::answer::Answer;
+use crate::gateway::answer::{Answer, done};
 use crate::gateway::dispatch::Caller;
 
 #[derive(Deserialize)]
@@ -20,7 +20,7 @@ pub(super) struct ParticipantRequest {
 pub(super) async fn add(caller: &Caller, request: ParticipantRequest) -> Answer {
     let (id, users) = (request.conversation_id.get()?, request.participant_id.get()?);
     let added = caller.app.chat.add_members(&caller.conn.actor, &id, &users).await?;
-    Ok(json!({ "conversationId": id, "added": added }))
+    done(json!({ "conversationId": id, "added": added }))
 }
 
 pub(super) async fn remove(caller: &Caller, request: ParticipantRequest) -> Answer {
@@ -36,7 +36,7 @@ pub(super) async fn remove(caller: &Caller, request: ParticipantRequest) -> Answ
             removed.push(user);
         }
     }
-    Ok(json!({ "conversationId": id, "removed": removed }))
+    done(json!({ "conversationId": id, "removed": removed }))
 }
 
 #[derive(Deserialize)]
@@ -50,7 +50,7 @@ pub(super) async fn leave(caller: &Caller, request: LeaveRequest) -> Answer {
     if caller.app.chat.leave(&caller.conn.actor, &id).await? {
         caller.app.sockets.expel(&id, caller.conn.user());
     }
-    Ok(json!({ "conversationId": id }))
+    done(json!({ "conversationId": id }))
 }
 
 #[derive(Deserialize)]
@@ -67,7 +67,7 @@ pub(super) async fn join(caller: &Caller, request: JoinRequest) -> Answer {
     }
     let id = request.conversation_id.get()?;
     caller.app.chat.guard().check(&caller.conn.actor, &id, Action::Read).await?;
-    Ok(json!({ "conversationId": id }))
+    done(json!({ "conversationId": id }))
 }
 
 #[derive(Deserialize)]
@@ -81,5 +81,5 @@ pub(super) struct RoleRequest {
 pub(super) async fn set_role(caller: &Caller, request: RoleRequest) -> Answer {
     let (id, user, role) = (request.conversation_id.get()?, request.target_user_id.get()?, request.role);
     caller.app.chat.set_role(&caller.conn.actor, &id, &user, role).await?;
-    Ok(json!({ "conversationId": id, "targetUserId": user, "role": role }))
+    done(json!({ "conversationId": id, "targetUserId": user, "role": role }))
 }

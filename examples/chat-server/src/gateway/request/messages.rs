@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use chat_core::clock::Timestamp;
 use chat_core::domain::id::kind;
 use chat_core::domain::message::{Draft, ThreadPlace};
-use chat_core::domain::{Attachment, ConversationId, FileId, Mentions, MessageId, MessageKind, Seq};
+use chat_core::domain::{Attachment, ClientKey, ConversationId, FileId, Mentions, MessageId, MessageKind, Seq};
 use chat_core::error::{Code, Result};
 use chat_core::event::DeleteType;
 use chat_core::moderation::Action;
 use chat_core::service::Target;
 use chat_core::store::MessageStoreExt;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::fields::{IdField, ids, invalid, optional};
-use crate::gateway::answer::Answer;
+use crate::gateway::answer::{Answer, done};
 use crate::gateway::dispatch::Caller;
 use crate::metrics;
 
@@ -122,16 +122,24 @@ pub(super) async fn send(caller: &Caller, mut request: Send) -> Answer {
         metrics::message_sent();
     }
     let message = sent.message;
-    let mut data = json!({
-        "messageId": message.id,
-        "conversationId": message.conversation_id,
-        "seq": message.seq,
-        "timestamp": message.created_at,
-    });
-    if let (Some(key), Some(data)) = (key, data.as_object_mut()) {
-        data.insert("temporaryId".to_owned(), json!(key));
-    }
-    Ok(data)
+    done(SendAnswer {
+        message_id: &message.id,
+        conversation_id: &message.conversation_id,
+        seq: message.seq,
+        temporary_id: key.as_ref(),
+        timestamp: message.created_at,
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SendAnswer<'a> {
+    message_id: &'a MessageId,
+    conversation_id: &'a ConversationId,
+    seq: Seq,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temporary_id: Option<&'a ClientKey>,
+    timestamp: Timestamp,
 }
 
 #[derive(Deserialize)]
@@ -151,7 +159,7 @@ pub(super) async fn edit(caller: &Caller, request: EditRequest) -> Answer {
         None => chat.find(actor, &id).await?.mentions,
     };
     let message = chat.edit(actor, &id, request.new_content, mentions, request.expected_revision).await?.message;
-    Ok(json!({
+    done(json!({
         "messageId": message.id,
         "conversationId": message.conversation_id,
         "seq": message.seq,
@@ -174,7 +182,7 @@ pub(super) async fn delete(caller: &Caller, request: DeleteRequest) -> Answer {
         (DeleteType::ForEveryone, Some(tombstone)) => tombstone.at,
         _ => chat.now(),
     };
-    Ok(json!({
+    done(json!({
         "messageId": message.id,
         "conversationId": message.conversation_id,
         "seq": message.seq,
@@ -196,7 +204,7 @@ pub(super) async fn react(caller: &Caller, request: ReactRequest) -> Answer {
     let id = message_id.get()?;
     let message = caller.app.chat.react(&caller.conn.actor, &id, &emoji, on).await?.message;
     let count = message.reactions.iter().find(|reaction| reaction.emoji == emoji).map_or(0, |reaction| reaction.users.len());
-    Ok(json!({
+    done(json!({
         "messageId": message.id,
         "conversationId": message.conversation_id,
         "emoji": emoji,
@@ -216,7 +224,7 @@ pub(super) struct PinRequest {
 pub(super) async fn pin(caller: &Caller, request: PinRequest) -> Answer {
     let PinRequest { message_id, on, until } = request;
     let message = caller.app.chat.pin(&caller.conn.actor, &message_id.get()?, on, until).await?.message;
-    Ok(json!({ "messageId": message.id, "conversationId": message.conversation_id, "on": on }))
+    done(json!({ "messageId": message.id, "conversationId": message.conversation_id, "on": on }))
 }
 
 #[derive(Deserialize)]
@@ -254,14 +262,14 @@ async fn seq_of(caller: &Caller, conversation: &ConversationId, message: &Messag
 pub(super) async fn mark_delivered(caller: &Caller, request: MarkRequest) -> Answer {
     let (conversation, seq) = request.place(caller).await?;
     let moved = caller.app.chat.mark_delivered(&caller.conn.actor, &conversation, seq).await?;
-    Ok(json!({ "conversationId": conversation, "upToSeq": moved.after.delivered, "changed": moved.changed() }))
+    done(json!({ "conversationId": conversation, "upToSeq": moved.after.delivered, "changed": moved.changed() }))
 }
 
 pub(super) async fn mark_read(caller: &Caller, request: MarkRequest) -> Answer {
     let (chat, actor) = (&caller.app.chat, &caller.conn.actor);
     let (conversation, seq) = request.place(caller).await?;
     let change = chat.mark_read(actor, &conversation, seq).await?;
-    Ok(json!({
+    done(json!({
         "conversationId": conversation,
         "upToSeq": change.moved.after.read.reached(change.moved.after.own),
         "changed": change.moved.changed(),
@@ -281,7 +289,7 @@ pub(super) struct MarkUnreadRequest {
 pub(super) async fn mark_unread(caller: &Caller, request: MarkUnreadRequest) -> Answer {
     let (chat, actor, conversation) = (&caller.app.chat, &caller.conn.actor, request.conversation_id.get()?);
     let change = chat.mark_unread(actor, &conversation, Seq(request.from_seq)).await?;
-    Ok(json!({
+    done(json!({
         "conversationId": conversation,
         "unreadCount": change.unread.messages,
         "mentions": change.unread.mentions,
@@ -298,5 +306,5 @@ pub(super) struct ReadersRequest {
 pub(super) async fn readers(caller: &Caller, request: ReadersRequest) -> Answer {
     let id = request.message_id.get()?;
     let readers = caller.app.chat.readers(&caller.conn.actor, &id).await?;
-    Ok(json!({ "messageId": id, "readBy": readers.read_by, "deliveredTo": readers.delivered_to }))
+    done(json!({ "messageId": id, "readBy": readers.read_by, "deliveredTo": readers.delivered_to }))
 }

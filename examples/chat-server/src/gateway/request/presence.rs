@@ -8,11 +8,11 @@ use chat_core::domain::{ConversationId, PresenceStatus, UserId, Visibility};
 use chat_core::error::Result;
 use chat_core::moderation::{Access, Action};
 use chat_core::store::conversations::ConversationFilter;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::fields::{IdField, Ignored, echo};
-use crate::gateway::answer::Answer;
+use crate::gateway::answer::{Answer, done};
 use crate::gateway::dispatch::Caller;
 
 #[derive(Deserialize)]
@@ -25,14 +25,14 @@ pub(super) async fn typing(caller: &Caller, request: PlaceRequest) -> Answer {
     let chat = &caller.app.chat;
     chat.start_typing(&caller.conn.actor, &request.conversation_id.get()?, None).await?;
     let timeout = u64::try_from(chat.settings().typing_timeout.as_millis()).unwrap_or(u64::MAX);
-    Ok(json!({ "expiresInMs": timeout }))
+    done(json!({ "expiresInMs": timeout }))
 }
 
 pub(super) async fn stop_typing(caller: &Caller, request: PlaceRequest) -> Answer {
     let (chat, actor, id) = (&caller.app.chat, &caller.conn.actor, request.conversation_id.get()?);
     chat.guard().check(actor, &id, Action::Type).await?;
     chat.stop_typing(actor, &id).await;
-    Ok(json!({}))
+    done(json!({}))
 }
 
 #[derive(Deserialize)]
@@ -43,27 +43,27 @@ pub(super) struct HeartbeatRequest {
 
 /// The lease of a socket that lives is renewed anyway; this tells the client that the server does.
 pub(super) async fn heartbeat(caller: &Caller, request: HeartbeatRequest) -> Answer {
-    let mut data = json!({ "serverTime": caller.app.chat.now() });
-    if let (Some(time), Some(data)) = (echo(request.client_time), data.as_object_mut()) {
-        data.insert("clientTime".to_owned(), time);
-    }
-    Ok(data)
+    done(HeartbeatAnswer { server_time: caller.app.chat.now(), client_time: echo(request.client_time) })
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HeartbeatAnswer {
+    server_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_time: Option<Value>,
+}
+
+#[derive(Serialize, Deserialize)]
 pub(super) struct StatusRequest {
     status: PresenceStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<Timestamp>,
 }
 
 pub(super) async fn set_status(caller: &Caller, request: StatusRequest) -> Answer {
-    let StatusRequest { status, until } = request;
-    caller.app.chat.set_status(&caller.conn.actor, status, until).await?;
-    let mut data = json!({ "status": status });
-    if let (Some(until), Some(data)) = (until, data.as_object_mut()) {
-        data.insert("until".to_owned(), json!(until));
-    }
-    Ok(data)
+    caller.app.chat.set_status(&caller.conn.actor, request.status, request.until).await?;
+    done(request)
 }
 
 #[derive(Deserialize)]
@@ -74,7 +74,7 @@ pub(super) struct PrivacyRequest {
 
 pub(super) async fn set_privacy(caller: &Caller, request: PrivacyRequest) -> Answer {
     caller.app.chat.set_privacy(&caller.conn.actor, request.last_seen).await?;
-    Ok(json!({ "lastSeen": request.last_seen }))
+    done(json!({ "lastSeen": request.last_seen }))
 }
 
 pub(super) async fn online_users(caller: &Caller, request: PlaceRequest) -> Answer {
@@ -82,7 +82,7 @@ pub(super) async fn online_users(caller: &Caller, request: PlaceRequest) -> Answ
     let access = caller.app.chat.guard().check(&caller.conn.actor, &id, Action::Read).await?;
     let Online { online, total } = online(caller, &id).await?;
     let Access { role, .. } = access;
-    Ok(json!({
+    done(json!({
         "conversationId": id,
         "onlineCount": online.len(),
         "online": online,
@@ -101,7 +101,7 @@ pub(super) async fn online_counts(caller: &Caller, _: Ignored) -> Answer {
         let Online { online, total } = online(caller, &id).await?;
         counts.push(json!({ "conversationId": id, "onlineCount": online.len(), "totalCount": total }));
     }
-    Ok(json!({ "conversations": counts }))
+    done(json!({ "conversations": counts }))
 }
 
 /// Who of a conversation is here, as the caller may know.
@@ -127,13 +127,13 @@ async fn online(caller: &Caller, id: &ConversationId) -> Result<Online> {
 }
 
 pub(super) async fn dashboard(caller: &Caller, _: Ignored) -> Answer {
-    Ok(json!(caller.app.chat.presence_stats(&caller.conn.actor).await?))
+    done(caller.app.chat.presence_stats(&caller.conn.actor).await?)
 }
 
 /// Who one is was settled at the door; what the payload says is not even read.
 pub(super) async fn authenticate(caller: &Caller, _: Ignored) -> Answer {
     let identity = &caller.conn.identity;
-    Ok(json!({
+    done(json!({
         "userId": identity.user,
         "name": identity.name,
         "roles": identity.roles,

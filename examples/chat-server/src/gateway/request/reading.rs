@@ -6,13 +6,14 @@ use chat_core::domain::id::kind;
 use chat_core::domain::page::Page;
 use chat_core::domain::{ConversationId, Message, Seq};
 use chat_core::error::Result;
+use chat_core::service::CatchUp;
 use chat_core::store::messages::{Anchor, HistoryScope, SearchCursor};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::cursor;
 use super::fields::{IdField, invalid, limit, optional};
-use crate::gateway::answer::Answer;
+use crate::gateway::answer::{Answer, done};
 use crate::gateway::dispatch::Caller;
 use crate::gateway::status::{self, Progress};
 use crate::gateway::view::MessageObject;
@@ -23,6 +24,19 @@ const MAX_PAGE: usize = 100;
 const MAX_HITS: usize = 50;
 /// About how many bytes of messages one answer holds; what does not fit is for the next one.
 const MAX_BYTES: usize = 1024 * 1024;
+
+/// A page of messages, with what the request is about.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PageAnswer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<&'a ConversationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<Shown>,
+    messages: Vec<Shown>,
+    has_more: bool,
+    next_cursor: Option<String>,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,12 +93,7 @@ async fn load(caller: &Caller, request: LoadRequest, default: usize) -> Answer {
         page.messages.get(left_out).filter(|_| more).map(|first| Anchor::Before(first.seq))
     };
     let next = next.and_then(|next| cursor::history(&id, next));
-    Ok(json!({
-        "conversationId": id,
-        "messages": shown,
-        "hasMore": next.is_some(),
-        "nextCursor": next,
-    }))
+    done(PageAnswer { conversation_id: Some(&id), root: None, messages: shown, has_more: next.is_some(), next_cursor: next })
 }
 
 #[derive(Deserialize)]
@@ -108,12 +117,21 @@ pub(super) async fn around(caller: &Caller, request: AroundRequest) -> Answer {
     let (more_before, more_after) = (first > 0, last < shown.len());
     shown.truncate(last);
     shown.drain(..first);
-    Ok(json!({
-        "conversationId": id,
-        "messages": shown,
-        "hasBefore": page.more_before || more_before,
-        "hasAfter": page.more_after || more_after,
-    }))
+    done(AroundAnswer {
+        conversation_id: &id,
+        messages: shown,
+        has_before: page.more_before || more_before,
+        has_after: page.more_after || more_after,
+    })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AroundAnswer<'a> {
+    conversation_id: &'a ConversationId,
+    messages: Vec<Shown>,
+    has_before: bool,
+    has_after: bool,
 }
 
 #[derive(Deserialize)]
@@ -132,12 +150,17 @@ pub(super) async fn catch_up(caller: &Caller, request: CatchUpRequest) -> Answer
     let fits = fitting(&shown, MAX_BYTES);
     let more = missed.more || fits < shown.len();
     shown.truncate(fits);
-    Ok(json!({
-        "messages": shown,
-        "discontinuity": missed.discontinuity,
-        "forbidden": missed.forbidden,
-        "hasMore": more,
-    }))
+    let CatchUp { discontinuity, forbidden, .. } = missed;
+    done(CatchUpAnswer { messages: shown, discontinuity, forbidden, has_more: more })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CatchUpAnswer {
+    messages: Vec<Shown>,
+    discontinuity: Vec<ConversationId>,
+    forbidden: Vec<ConversationId>,
+    has_more: bool,
 }
 
 #[derive(Deserialize)]
@@ -162,12 +185,8 @@ pub(super) async fn thread(caller: &Caller, request: ThreadRequest) -> Answer {
     let last = page.replies.messages.get(..fits).and_then(<[_]>::last).filter(|_| more);
     let next = last.map(|last| cursor::thread(&page.root.id, last.seq));
     let root = shown(caller, std::slice::from_ref(&page.root)).await?;
-    Ok(json!({
-        "root": root.into_iter().next(),
-        "messages": replies,
-        "hasMore": next.is_some(),
-        "nextCursor": next,
-    }))
+    let root = root.into_iter().next();
+    done(PageAnswer { conversation_id: None, root, messages: replies, has_more: next.is_some(), next_cursor: next })
 }
 
 #[derive(Deserialize)]
@@ -190,11 +209,7 @@ pub(super) async fn search(caller: &Caller, request: SearchRequest) -> Answer {
     let next = if fits < shown.len() { messages.get(..fits).and_then(<[_]>::last).map(place) } else { found.next };
     shown.truncate(fits);
     let next = next.map(|next| cursor::search(&request.text, &next));
-    Ok(json!({
-        "messages": shown,
-        "hasMore": next.is_some(),
-        "nextCursor": next,
-    }))
+    done(PageAnswer { conversation_id: None, root: None, messages: shown, has_more: next.is_some(), next_cursor: next })
 }
 
 /// The place of a message among hits.
@@ -203,10 +218,10 @@ fn place(message: &Message) -> SearchCursor {
 }
 
 /// How many of these fit into so many bytes; the first one always does.
-fn fitting<'a>(shown: impl IntoIterator<Item = &'a Value>, bytes: usize) -> usize {
+fn fitting<'a>(shown: impl IntoIterator<Item = &'a Shown>, bytes: usize) -> usize {
     let mut size = 0;
-    let fits = |message: &&Value| {
-        size += length(message);
+    let fits = |message: &&Shown| {
+        size += message.get().len();
         size <= bytes
     };
     let mut shown = shown.into_iter().peekable();
@@ -214,43 +229,29 @@ fn fitting<'a>(shown: impl IntoIterator<Item = &'a Value>, bytes: usize) -> usiz
     shown.take_while(fits).count().max(any)
 }
 
-/// How many bytes a value is written in.
-fn length(value: &Value) -> usize {
-    struct Count(usize);
-    impl std::io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    // Counting does not fail, and a value that cannot be written has no length.
-    let _ = serde_json::to_writer(&mut count, value);
-    count.0
-}
+/// A message, written.
+pub(super) type Shown = Box<RawValue>;
 
 /// Messages as the caller sees them, with their status.
-pub(super) async fn shown(caller: &Caller, messages: &[Message]) -> Result<Vec<Value>> {
+pub(super) async fn shown(caller: &Caller, messages: &[Message]) -> Result<Vec<Shown>> {
     let (chat, viewer) = (&caller.app.chat, caller.conn.user());
     let progress: HashMap<ConversationId, Progress> = status::of_messages(chat, messages).await?;
     let (now, unknown) = (chat.now(), Progress::default());
     let show = |message: &Message| {
         let status = progress.get(&message.conversation_id).unwrap_or(&unknown).status(message);
-        json!(MessageObject::stored(message, viewer, status, now))
+        done(MessageObject::stored(message, viewer, status, now))
     };
-    Ok(messages.iter().map(show).collect())
+    messages.iter().map(show).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_fits_is_counted_as_written_and_the_first_always_fits() {
-        let messages = [json!("12345678"), json!("12345678"), json!("\u{1}")];
+        let messages = [json!("12345678"), json!("12345678"), json!("\u{1}")].map(|text| done(text).unwrap());
         assert_eq!(fitting(&messages, 10), 1);
         assert_eq!(fitting(&messages, 20), 2);
         assert_eq!(fitting(&messages, 27), 2, "an escape is six bytes long");

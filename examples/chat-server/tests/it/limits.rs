@@ -1,8 +1,12 @@
 //! Sizes and rates: what is too much is refused, or ends the one socket that sent it.
 
+use std::time::Duration;
+
+use chat_server::Options;
 use serde_json::json;
 
 use super::support::client::{Client, barrier, code};
+use super::support::host::Host;
 use super::support::http;
 use super::support::run::trials;
 use super::support::server::shared;
@@ -17,6 +21,7 @@ trials! {
     a_full_queue_answers_at_once_and_empties_again,
     a_user_sends_three_thousand_messages_a_minute_on_all_devices_together,
     a_socket_asks_six_thousand_things_a_minute_and_heartbeats_are_free,
+    the_wait_a_refusal_names_is_enough,
 }
 
 const KIB: usize = 1024;
@@ -165,4 +170,23 @@ async fn a_socket_asks_six_thousand_things_a_minute_and_heartbeats_are_free() {
     ann.ask("heartbeat", json!({})).await;
     let mut other = Client::of(shared(), &ann.user).await;
     other.ask("getConversations", json!({})).await;
+}
+
+async fn the_wait_a_refusal_names_is_enough() {
+    let mut options = Options::default();
+    options.messages.max = 5;
+    let host = Host::start(options).await;
+    let mut ann = host.connect(&fresh("ann")).await;
+    let message = json!({ "receiverId": fresh("bob"), "content": "x" });
+    for _ in 0..5 {
+        ann.ask("sendMessage", message.clone()).await;
+        host.clock.advance(Duration::from_secs(1));
+    }
+    let refused = ann.answer("sendMessage", message.clone()).await;
+    assert_eq!(code("sendMessage", &refused), "chat.rate_limited");
+    let wait = refused["error"]["retryAfterMs"].as_u64().unwrap();
+    host.clock.advance(Duration::from_millis(wait));
+    ann.ask("sendMessage", message.clone()).await;
+    assert_eq!(ann.refused("sendMessage", message).await, "chat.rate_limited", "one place was free, not more");
+    host.stop().await;
 }

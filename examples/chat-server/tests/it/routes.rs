@@ -316,7 +316,7 @@ async fn profiles_are_changed_by_their_owner_and_by_administrators() {
     // One that is not there yet is made, and needs a name.
     let nobody = fresh("nobody");
     let own = async |body: Value| send_as(shared(), "PUT", &format!("/users/{nobody}"), &good(&nobody), &body).await;
-    assert_eq!(own(json!({ "sexe": "F" })).await.status, 400);
+    assert_eq!(own(json!({ "sexe": "F" })).await.problem(), (404, "chat.user.not_found".to_owned()));
     assert_eq!(http::get_as(shared(), &format!("/users/{nobody}"), &token).await.status, 404);
     assert_eq!(own(json!({ "fullName": "Somebody" })).await.json()["fullName"], "Somebody");
 }

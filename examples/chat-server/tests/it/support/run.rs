@@ -14,7 +14,7 @@ macro_rules! trials {
     ($($name:ident,)*) => {
         /// Every trial of this topic.
         pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
-            vec![$($crate::outside::support::run::trial(module_path!(), stringify!($name), $name),)*]
+            vec![$($crate::it::support::run::trial(module_path!(), stringify!($name), $name),)*]
         }
     };
 }
