@@ -74,8 +74,9 @@ impl std::str::FromStr for Timestamp {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let at: jiff::Timestamp =
-            text.parse().map_err(|e: jiff::Error| Error::invalid(Code::RequestInvalid, "not a timestamp").caused_by(e))?;
+        let at: jiff::Timestamp = text
+            .parse()
+            .map_err(|e: jiff::Error| Error::invalid(Code::RequestInvalid, "not a timestamp").caused_by(e))?;
         u64::try_from(at.as_millisecond())
             .map(Self::from_millis)
             .map_err(|e| Error::invalid(Code::RequestInvalid, "before 1970").caused_by(e))
@@ -113,7 +114,8 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
     fn now(&self) -> Timestamp {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since_epoch =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 }

@@ -61,16 +61,23 @@ impl Env {
     /// The variables of this process that begin with `prefix` and an underscore.
     pub fn from_process(prefix: &str) -> Self {
         let pairs = std::env::vars_os();
-        Self::from_pairs(prefix, pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))
+        Self::from_pairs(
+            prefix,
+            pairs.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
     }
 
     /// These variables.
-    pub fn from_pairs(prefix: &str, pairs: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> Self {
+    pub fn from_pairs(
+        prefix: &str,
+        pairs: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
+    ) -> Self {
         let prefix = format!("{prefix}_");
         let ours = |(name, value): (String, String)| {
             name.strip_prefix(&prefix).map(|name| (name.to_owned(), Secret(value)))
         };
-        let values = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).filter_map(ours).collect();
+        let values =
+            pairs.into_iter().map(|(name, value)| (name.into(), value.into())).filter_map(ours).collect();
         Self { prefix, values, known: BTreeSet::new(), problems: Vec::new() }
     }
 
@@ -124,11 +131,14 @@ impl Env {
     /// # Errors
     /// [`Code::ConfigInvalid`] with every problem, unknown variables included.
     pub fn finish(mut self) -> Result<()> {
-        let unknown: Vec<String> = self.values.keys().filter(|name| !self.known.contains(*name)).cloned().collect();
+        let unknown: Vec<String> =
+            self.values.keys().filter(|name| !self.known.contains(*name)).cloned().collect();
         for name in unknown {
             let near = self.known.iter().map(|known| (distance(known, &name), known)).min();
             let hint = match near {
-                Some((distance, known)) if distance <= 2 => format!("unknown, did you mean {}{known}?", self.prefix),
+                Some((distance, known)) if distance <= 2 => {
+                    format!("unknown, did you mean {}{known}?", self.prefix)
+                }
                 _ => "unknown".to_owned(),
             };
             self.problem(&name, &hint);

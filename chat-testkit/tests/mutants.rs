@@ -18,7 +18,8 @@ const HISTORIES: usize = 500;
 fn main() -> ExitCode {
     // Most trials end in a panic, as they should.
     std::panic::set_hook(Box::new(|_| {}));
-    let known = mutants::all().map(|mutant| Trial::test(format!("killed::{}", mutant.name), move || killed(&mutant)));
+    let known =
+        mutants::all().map(|mutant| Trial::test(format!("killed::{}", mutant.name), move || killed(&mutant)));
     let counted = Trial::test("there_are_enough_and_each_has_a_name_of_its_own", enough);
     libtest_mimic::run(&Arguments::from_args(), known.chain([counted]).collect()).exit_code()
 }
@@ -30,7 +31,8 @@ fn killed(mutant: &Mutant) -> Result<(), Failed> {
         return Err(format!("{} does not pass without the bug: {sound:?}", check.name).into());
     }
     let apply = mutant.apply;
-    let bugged = prove(&check, move |_namespace| async move { Ok(apply(Offer::memory().histories(HISTORIES))) });
+    let bugged =
+        prove(&check, move |_namespace| async move { Ok(apply(Offer::memory().histories(HISTORIES))) });
     match bugged {
         Verdict::Broken(_) => Ok(()),
         survived => Err(format!("{} lets it live: {survived:?}", check.name).into()),

@@ -112,7 +112,10 @@ pub fn check_name(name: &str) -> Result<()> {
 /// [`Code::ConversationInvalid`] unless the address has 1 to 2 048 characters.
 pub fn check_avatar(avatar: &str) -> Result<()> {
     if avatar.trim().is_empty() || avatar.chars().count() > 2_048 {
-        return Err(Error::invalid(Code::ConversationInvalid, "a picture's address must have 1 to 2048 characters"));
+        return Err(Error::invalid(
+            Code::ConversationInvalid,
+            "a picture's address must have 1 to 2048 characters",
+        ));
     }
     Ok(())
 }

@@ -267,7 +267,9 @@ impl Message {
                 if there.is_none() && self.reactions.len() >= MAX_EMOJIS {
                     return Err(Error::new(Code::ReactionLimit).with("max", MAX_EMOJIS));
                 }
-                if self.reactions.iter().filter(|reaction| reaction.users.contains(user)).count() >= MAX_EMOJIS_PER_USER {
+                if self.reactions.iter().filter(|reaction| reaction.users.contains(user)).count()
+                    >= MAX_EMOJIS_PER_USER
+                {
                     return Err(Error::new(Code::ReactionLimit).with("max", MAX_EMOJIS_PER_USER));
                 }
                 match place.and_then(|i| self.reactions.get_mut(i)) {
@@ -347,7 +349,9 @@ impl Draft {
             return invalid("more than 50 mentions");
         }
         let too_long = |text: &String| text.chars().count() > 200;
-        if self.metadata.len() > 20 || self.metadata.iter().any(|(name, value)| too_long(name) || too_long(value)) {
+        if self.metadata.len() > 20
+            || self.metadata.iter().any(|(name, value)| too_long(name) || too_long(value))
+        {
             return invalid("more than 20 facts, or one longer than 200 characters");
         }
         Ok(())

@@ -14,7 +14,9 @@ pub mod user;
 
 pub use conversation::{Conversation, ConversationKind, LastActivity};
 pub use file::{Attachment, FileRecord};
-pub use id::{ClientKey, ConversationId, DeviceId, EventId, FileId, MessageId, RoomId, Seq, SessionId, UserId};
+pub use id::{
+    ClientKey, ConversationId, DeviceId, EventId, FileId, MessageId, RoomId, Seq, SessionId, UserId,
+};
 pub use member::{Member, MemberSettings, Mute};
 pub use message::{Mentions, Message, MessageKind};
 pub use page::{Page, Paged};

@@ -85,7 +85,10 @@ impl ProfileUpdate {
             if let Some(text) = value
                 && (text.trim().is_empty() || text.chars().count() > max)
             {
-                return Err(Error::invalid(Code::UserInvalid, format!("{name} must have 1 to {max} characters")));
+                return Err(Error::invalid(
+                    Code::UserInvalid,
+                    format!("{name} must have 1 to {max} characters"),
+                ));
             }
         }
         Ok(())
@@ -93,7 +96,8 @@ impl ProfileUpdate {
 
     /// The profile after this change.
     pub fn apply(&self, profile: &UserProfile, at: Timestamp) -> UserProfile {
-        let pick = |new: &Option<Option<String>>, old: &Option<String>| new.clone().unwrap_or_else(|| old.clone());
+        let pick =
+            |new: &Option<Option<String>>, old: &Option<String>| new.clone().unwrap_or_else(|| old.clone());
         UserProfile {
             id: profile.id.clone(),
             full_name: self.full_name.clone().unwrap_or_else(|| profile.full_name.clone()),

@@ -13,13 +13,15 @@ use crate::clock::{Clock, Timestamp};
 use crate::domain::conversation::{check_avatar, check_name};
 use crate::domain::page::{Page, Paged, check_limit};
 use crate::domain::{
-    Conversation, ConversationId, ConversationKind, LastActivity, Member, MemberSettings, Mute, RoomRole, Seq, UserId,
+    Conversation, ConversationId, ConversationKind, LastActivity, Member, MemberSettings, Mute, RoomRole,
+    Seq, UserId,
 };
 use crate::error::{Code, Error, Result};
 use crate::event::{
-    ConversationArchived, ConversationAvatarUpdated, ConversationCreated, ConversationMuted, ConversationNameUpdated,
-    ConversationPinned, ConversationUnarchived, ConversationUnmuted, ConversationUnpinned, Event, ParticipantAdded,
-    ParticipantLeft, ParticipantRemoved, ParticipantRoleChanged,
+    ConversationArchived, ConversationAvatarUpdated, ConversationCreated, ConversationMuted,
+    ConversationNameUpdated, ConversationPinned, ConversationUnarchived, ConversationUnmuted,
+    ConversationUnpinned, Event, ParticipantAdded, ParticipantLeft, ParticipantRemoved,
+    ParticipantRoleChanged,
 };
 use crate::store::ConversationStore;
 use crate::store::conversations::{
@@ -91,7 +93,11 @@ impl Entry {
         let here = &self.conversation;
         let same_people = || new.members.iter().all(|member| self.members.contains_key(&member.user));
         here.kind == new.kind
-            && if here.kind == ConversationKind::Direct { same_people() } else { here.created_by == new.created_by }
+            && if here.kind == ConversationKind::Direct {
+                same_people()
+            } else {
+                here.created_by == new.created_by
+            }
     }
 
     /// A change for everybody: refused on a direct conversation.
@@ -112,7 +118,8 @@ impl Entry {
         let others = self.members.values().filter(|member| member.user_id != *user);
         let is_admin = self.members.get(user).is_some_and(|member| member.role == RoomRole::Admin);
         let mut others = others.peekable();
-        let last = is_admin && others.peek().is_some() && !others.any(|member| member.role == RoomRole::Admin);
+        let last =
+            is_admin && others.peek().is_some() && !others.any(|member| member.role == RoomRole::Admin);
         if last { Err(Code::MemberLastAdmin.into()) } else { Ok(()) }
     }
 
@@ -158,7 +165,9 @@ impl Entry {
                 }
                 self.conversation.name = Some(name.clone());
                 let (name, updated_by) = (name.clone(), by.clone());
-                effects.events.push(ConversationNameUpdated { conversation_id, name, updated_by, version }.into());
+                effects
+                    .events
+                    .push(ConversationNameUpdated { conversation_id, name, updated_by, version }.into());
             }
             Change::SetAvatar(avatar) => {
                 avatar.as_deref().map_or(Ok(()), check_avatar)?;
@@ -168,7 +177,9 @@ impl Entry {
                 }
                 self.conversation.avatar.clone_from(avatar);
                 let (avatar, updated_by) = (avatar.clone(), by.clone());
-                effects.events.push(ConversationAvatarUpdated { conversation_id, avatar, updated_by, version }.into());
+                effects
+                    .events
+                    .push(ConversationAvatarUpdated { conversation_id, avatar, updated_by, version }.into());
             }
             Change::Add { members, head } => self.add(by, members, *head, now, &mut effects)?,
             Change::Remove { user, name } => {
@@ -215,7 +226,13 @@ impl Entry {
                 (member.role, member.version) = (*role, version);
                 effects.members.push(member.clone());
                 let (participant_id, changed_by) = (user.clone(), by.clone());
-                let event = ParticipantRoleChanged { conversation_id, participant_id, role: *role, changed_by, version };
+                let event = ParticipantRoleChanged {
+                    conversation_id,
+                    participant_id,
+                    role: *role,
+                    changed_by,
+                    version,
+                };
                 effects.events.push(event.into());
             }
             Change::Archive(on) => {
@@ -232,7 +249,9 @@ impl Entry {
                 if self.set(by, |settings| &mut settings.muted, *mute)? {
                     let user_id = by.clone();
                     effects.events.push(match mute {
-                        Some(Mute::Always) => ConversationMuted { conversation_id, user_id, until: None }.into(),
+                        Some(Mute::Always) => {
+                            ConversationMuted { conversation_id, user_id, until: None }.into()
+                        }
                         Some(Mute::Until(until)) => {
                             ConversationMuted { conversation_id, user_id, until: Some(*until) }.into()
                         }
@@ -254,7 +273,14 @@ impl Entry {
         Ok(effects)
     }
 
-    fn add(&mut self, by: &UserId, new: &[NewMember], head: Seq, now: Timestamp, effects: &mut Effects) -> Result<()> {
+    fn add(
+        &mut self,
+        by: &UserId,
+        new: &[NewMember],
+        head: Seq,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) -> Result<()> {
         for member in new {
             if self.members.contains_key(&member.user) {
                 continue;
@@ -302,7 +328,11 @@ fn count(members: &BTreeMap<UserId, Member>) -> u32 {
 }
 
 /// Pinned first, then newest activity first, then by id.
-fn rank(pinned: bool, at: Timestamp, id: &ConversationId) -> (Reverse<bool>, Reverse<Timestamp>, ConversationId) {
+fn rank(
+    pinned: bool,
+    at: Timestamp,
+    id: &ConversationId,
+) -> (Reverse<bool>, Reverse<Timestamp>, ConversationId) {
     (Reverse(pinned), Reverse(at), id.clone())
 }
 
@@ -321,7 +351,8 @@ impl ConversationStore for MemoryConversations {
         }
         let entry = Entry::new(new, now)?;
         let conversation = entry.conversation.clone();
-        let event = ConversationCreated::new(&conversation, new.members.iter().map(|member| member.user.clone()));
+        let event =
+            ConversationCreated::new(&conversation, new.members.iter().map(|member| member.user.clone()));
         for user in entry.members.keys() {
             state.of_user.entry(user.clone()).or_default().insert(new.id.clone());
         }
@@ -332,7 +363,10 @@ impl ConversationStore for MemoryConversations {
 
     async fn get_many(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Conversation>>> {
         let state = self.state.read();
-        Ok(conversations.iter().map(|id| state.entries.get(id).map(|entry| entry.conversation.clone())).collect())
+        Ok(conversations
+            .iter()
+            .map(|id| state.entries.get(id).map(|entry| entry.conversation.clone()))
+            .collect())
     }
 
     async fn change(&self, id: &ConversationId, by: &UserId, change: &Change) -> Result<Changed> {
@@ -376,10 +410,15 @@ impl ConversationStore for MemoryConversations {
         Ok(Paged::from_surplus(found, page.limit, |member: &Member| member.user_id.clone()))
     }
 
-    async fn first_members(&self, conversations: &[ConversationId], limit: usize) -> Result<Vec<Vec<Member>>> {
+    async fn first_members(
+        &self,
+        conversations: &[ConversationId],
+        limit: usize,
+    ) -> Result<Vec<Vec<Member>>> {
         check_limit(limit, 100)?;
         let state = self.state.read();
-        let first = |id| state.entries.get(id).map(|entry| entry.members.values().take(limit).cloned().collect());
+        let first =
+            |id| state.entries.get(id).map(|entry| entry.members.values().take(limit).cloned().collect());
         Ok(conversations.iter().map(|id| first(id).unwrap_or_default()).collect())
     }
 
@@ -405,7 +444,8 @@ impl ConversationStore for MemoryConversations {
             })
             .collect();
         ranked.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let found = ranked.into_iter().take(page.limit + 1).filter_map(|(_, entry)| entry.membership(user)).collect();
+        let found =
+            ranked.into_iter().take(page.limit + 1).filter_map(|(_, entry)| entry.membership(user)).collect();
         Ok(Paged::from_surplus(found, page.limit, |last: &Membership| ConversationCursor {
             pinned: last.settings.pinned,
             at: last.conversation.last_activity.at,
@@ -413,7 +453,11 @@ impl ConversationStore for MemoryConversations {
         }))
     }
 
-    async fn memberships(&self, user: &UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Membership>>> {
+    async fn memberships(
+        &self,
+        user: &UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<Option<Membership>>> {
         let state = self.state.read();
         let of = |id| state.entries.get(id).and_then(|entry| entry.membership(user));
         Ok(conversations.iter().map(of).collect())

@@ -94,13 +94,17 @@ impl Group {
     /// The oldest entry of a topic this group is not done with.
     fn needs(&self, topic: Topic) -> Option<u64> {
         let here = self.topics.get(&topic)?;
-        let pending = self.pending.range((topic, 0)..=(topic, u64::MAX)).next().map(|((_, offset), _)| *offset);
+        let pending =
+            self.pending.range((topic, 0)..=(topic, u64::MAX)).next().map(|((_, offset), _)| *offset);
         here.skipped.first().copied().into_iter().chain(pending).chain([here.next]).min()
     }
 
     /// Gives an entry to `member`, unless another one has entries of the same key.
     fn hold(&mut self, topic: Topic, key: String, member: &str) -> bool {
-        let holder = self.holders.entry((topic, key)).or_insert_with(|| Holder { member: member.to_owned(), entries: 0 });
+        let holder = self
+            .holders
+            .entry((topic, key))
+            .or_insert_with(|| Holder { member: member.to_owned(), entries: 0 });
         let free = holder.member == member;
         holder.entries += usize::from(free);
         free
@@ -204,7 +208,11 @@ impl MemoryEvents {
     }
 
     /// What `look` finds now, or within `wait` when something is published.
-    async fn wait_for<T>(&self, wait: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+    async fn wait_for<T>(
+        &self,
+        wait: Duration,
+        mut look: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         let search = async {
             loop {
                 let published = self.published.notified();
@@ -259,10 +267,14 @@ impl EventPublisher for MemoryEvents {
         let mut state = self.state.lock();
         state.forget_old(now);
         let fresh = events.iter().filter(|envelope| !state.recent.contains_key(&envelope.id)).count();
-        let full = fresh > 0 && events.iter().any(|envelope| {
-            let topic = envelope.topic();
-            state.topics.get(&topic).is_some_and(|log| log.entries.len() + fresh > max_len(topic) * MAX_STRETCH)
-        });
+        let full = fresh > 0
+            && events.iter().any(|envelope| {
+                let topic = envelope.topic();
+                state
+                    .topics
+                    .get(&topic)
+                    .is_some_and(|log| log.entries.len() + fresh > max_len(topic) * MAX_STRETCH)
+            });
         if full {
             return Err(Error::new(Code::QueueFull).during("events.publish"));
         }
@@ -293,7 +305,8 @@ impl EventTail for MemoryEvents {
         let found = self
             .wait_for(wait, || {
                 let state = self.state.lock();
-                let reads: Vec<_> = cursors.iter().filter_map(|cursor| self.read(&state, cursor, max)).collect();
+                let reads: Vec<_> =
+                    cursors.iter().filter_map(|cursor| self.read(&state, cursor, max)).collect();
                 Ok((!reads.is_empty()).then_some(reads))
             })
             .await?;
@@ -373,7 +386,8 @@ impl MemoryConsumer {
         attempt: u32,
         now: Timestamp,
     ) -> Delivery {
-        let pending = Pending { member: self.member.clone(), attempt, since: now, envelope: envelope.clone() };
+        let pending =
+            Pending { member: self.member.clone(), attempt, since: now, envelope: envelope.clone() };
         group.pending.insert((topic, offset), pending);
         Delivery { receipt: self.log.receipt(topic, offset), attempt, event: Ok(envelope) }
     }
@@ -452,7 +466,8 @@ impl EventConsumer for MemoryConsumer {
         }
         let offset = self.log.offset(&delivery.receipt.position);
         let group = state.groups.get_mut(&self.group);
-        let pending = group.zip(offset).and_then(|(group, offset)| group.done(delivery.receipt.topic, offset));
+        let pending =
+            group.zip(offset).and_then(|(group, offset)| group.done(delivery.receipt.topic, offset));
         // Buried or acknowledged before: a repeat changes nothing.
         let Some(pending) = pending else { return Ok(()) };
         let number = state.buried;
@@ -494,7 +509,8 @@ impl DeadLetters for MemoryEvents {
             Some(id) => id.parse::<u64>().map_err(|e| Error::new(Code::CursorInvalid).caused_by(e))? + 1,
         };
         let state = self.state.lock();
-        let found = state.letters.range(from..).take(page.limit + 1).map(|(_, letter)| letter.clone()).collect();
+        let found =
+            state.letters.range(from..).take(page.limit + 1).map(|(_, letter)| letter.clone()).collect();
         Ok(Paged::from_surplus(found, page.limit, |letter: &DeadLetter| letter.id.clone()))
     }
 
@@ -518,7 +534,10 @@ impl DeadLetters for MemoryEvents {
 
     async fn purge(&self, ids: &[String]) -> Result<u64> {
         let mut state = self.state.lock();
-        let purged = ids.iter().filter_map(|id| id.parse::<u64>().ok()).filter(|id| state.letters.remove(id).is_some());
+        let purged = ids
+            .iter()
+            .filter_map(|id| id.parse::<u64>().ok())
+            .filter(|id| state.letters.remove(id).is_some());
         Ok(purged.count() as u64)
     }
 }

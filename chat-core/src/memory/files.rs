@@ -46,7 +46,8 @@ impl FileStore for MemoryFiles {
         let mut files = self.files.lock();
         match files.get(&file.file_id) {
             Some(Entry { record: known, .. }) => {
-                let same = FileRecord { downloads: known.downloads, uploaded_at: known.uploaded_at, ..file.clone() };
+                let same =
+                    FileRecord { downloads: known.downloads, uploaded_at: known.uploaded_at, ..file.clone() };
                 if same == *known { Ok(false) } else { Err(Code::Conflict.into()) }
             }
             None => {
@@ -65,7 +66,8 @@ impl FileStore for MemoryFiles {
 
     async fn downloaded(&self, file: &FileId, by: &UserId, download: &ClientKey) -> Result<FileRecord> {
         let mut files = self.files.lock();
-        let Entry { record, downloads } = files.get_mut(file).ok_or_else(|| Error::new(Code::FileNotFound))?;
+        let Entry { record, downloads } =
+            files.get_mut(file).ok_or_else(|| Error::new(Code::FileNotFound))?;
         if downloads.contains(download) {
             return Ok(record.clone());
         }
@@ -94,7 +96,11 @@ impl FileStore for MemoryFiles {
         Ok(true)
     }
 
-    async fn list(&self, conversation: &ConversationId, page: &Page<FileId>) -> Result<Paged<FileRecord, FileId>> {
+    async fn list(
+        &self,
+        conversation: &ConversationId,
+        page: &Page<FileId>,
+    ) -> Result<Paged<FileRecord, FileId>> {
         page.check()?;
         let files = self.files.lock();
         let from = page.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);

@@ -16,13 +16,13 @@ use crate::domain::text::{self, Query};
 use crate::domain::{ClientKey, ConversationId, Message, MessageId, Receipts, Seq, UserId};
 use crate::error::{Code, Error, Result};
 use crate::event::{
-    DeleteType, Event, MessageDeleted, MessageEdited, MessagePinned, MessageReactionAdded, MessageReactionRemoved,
-    MessageSent, MessageUnpinned,
+    DeleteType, Event, MessageDeleted, MessageEdited, MessagePinned, MessageReactionAdded,
+    MessageReactionRemoved, MessageSent, MessageUnpinned,
 };
 use crate::store::MessageStore;
 use crate::store::messages::{
-    Anchor, Appended, Edit, Head, History, HistoryQuery, HistoryScope, Hit, MAX_HISTORY, MAX_PINS, MessageChanged,
-    Purge, SearchCursor, SearchQuery,
+    Anchor, Appended, Edit, Head, History, HistoryQuery, HistoryScope, Hit, MAX_HISTORY, MAX_PINS,
+    MessageChanged, Purge, SearchCursor, SearchQuery,
 };
 
 /// The most hits of one page.
@@ -98,13 +98,16 @@ impl Log {
         };
         match &query.scope {
             HistoryScope::Thread(root) => {
-                let replies = self.threads.get(root).map(|thread| thread.replies.as_slice()).unwrap_or_default();
+                let replies =
+                    self.threads.get(root).map(|thread| thread.replies.as_slice()).unwrap_or_default();
                 let start = replies.partition_point(|seq| *seq <= after);
                 let end = replies.partition_point(|seq| *seq <= to).max(start);
                 let replies = replies.get(start..end).unwrap_or_default();
                 Box::new(replies.iter().filter_map(|seq| self.get(*seq)).filter(shown))
             }
-            HistoryScope::Everything | HistoryScope::Main => Box::new(self.between(after, to).iter().filter(shown)),
+            HistoryScope::Everything | HistoryScope::Main => {
+                Box::new(self.between(after, to).iter().filter(shown))
+            }
         }
     }
 
@@ -148,7 +151,9 @@ impl Log {
 
     /// Takes a deleted reply out of the count of its thread.
     fn remove_reply(&mut self, reply: &Message) {
-        let Some(thread) = reply.thread.as_ref().and_then(|place| self.threads.get(&place.root)) else { return };
+        let Some(thread) = reply.thread.as_ref().and_then(|place| self.threads.get(&place.root)) else {
+            return;
+        };
         let live = |seq: &Seq| self.get(*seq).filter(|message| message.deleted.is_none());
         let last = thread.replies.iter().rev().find_map(live).map(|message| message.created_at);
         let root = thread.root;
@@ -221,7 +226,8 @@ impl MemoryMessages {
 
     /// The message this is a repeat of: by client key, or by id.
     fn known(&self, log: &Log, new: &NewMessage) -> Result<Option<Message>> {
-        let by_key = new.client_key.as_ref().and_then(|key| log.keys.get(&(new.sender_id.clone(), key.clone())));
+        let by_key =
+            new.client_key.as_ref().and_then(|key| log.keys.get(&(new.sender_id.clone(), key.clone())));
         if let Some(known) = by_key.and_then(|seq| log.get(*seq)) {
             let same = known.fingerprint == new.draft.fingerprint();
             return if same { Ok(Some(known.clone())) } else { Err(Code::ClientKeyConflict.into()) };
@@ -229,7 +235,9 @@ impl MemoryMessages {
         let Some(place) = self.places.get(&new.id) else { return Ok(None) };
         let known = log.get(place.1).filter(|_| place.0 == new.conversation_id);
         match known {
-            Some(known) if known.fingerprint == new.draft.fingerprint() && known.sender_id == new.sender_id => {
+            Some(known)
+                if known.fingerprint == new.draft.fingerprint() && known.sender_id == new.sender_id =>
+            {
                 Ok(Some(known.clone()))
             }
             _ => Err(Code::Conflict.into()),
@@ -248,7 +256,10 @@ impl MemoryMessages {
         let Some(place) = &new.draft.thread else { return Ok(None) };
         let root = here(&place.root)?;
         if log.get(root).is_some_and(|message| message.thread.is_some()) {
-            return Err(Error::invalid(Code::MessageInvalid, "a thread begins with a message that is in none"));
+            return Err(Error::invalid(
+                Code::MessageInvalid,
+                "a thread begins with a message that is in none",
+            ));
         }
         Ok(Some(root))
     }
@@ -326,7 +337,9 @@ impl MessageStore for MemoryMessages {
             Anchor::Latest => (Some((head, limit)), None),
             Anchor::Before(seq) => (Some((seq.previous(), limit)), None),
             Anchor::After(seq) => (None, Some((seq, limit))),
-            Anchor::Around(seq) => (Some((seq.previous(), limit / 2)), Some((seq.previous(), limit - limit / 2))),
+            Anchor::Around(seq) => {
+                (Some((seq.previous(), limit / 2)), Some((seq.previous(), limit - limit / 2)))
+            }
         };
         if let Some((to, count)) = before {
             messages.extend(log.visible(query, Seq::ZERO, to).rev().take(count).cloned());
@@ -394,7 +407,13 @@ impl MessageStore for MemoryMessages {
         })
     }
 
-    async fn react(&self, message: &MessageId, user: &UserId, emoji: &str, on: bool) -> Result<MessageChanged> {
+    async fn react(
+        &self,
+        message: &MessageId,
+        user: &UserId,
+        emoji: &str,
+        on: bool,
+    ) -> Result<MessageChanged> {
         self.change(message, |log, seq, _| {
             let message = undeleted(log, seq)?;
             if !message.react(user, emoji, on)? {
@@ -420,7 +439,8 @@ impl MessageStore for MemoryMessages {
         until: Option<Timestamp>,
     ) -> Result<MessageChanged> {
         self.change(message, |log, seq, now| {
-            let standing = log.pins.iter().filter_map(|seq| log.get(*seq)).filter(|m| m.is_pinned(now)).count();
+            let standing =
+                log.pins.iter().filter_map(|seq| log.get(*seq)).filter(|m| m.is_pinned(now)).count();
             let message = undeleted(log, seq)?;
             let (message_id, conversation_id) = (message.id.clone(), message.conversation_id.clone());
             let pinned = message.is_pinned(now);
@@ -448,7 +468,13 @@ impl MessageStore for MemoryMessages {
     async fn pinned(&self, conversation: &ConversationId) -> Result<Vec<Message>> {
         let Some(log) = self.log(conversation) else { return Ok(Vec::new()) };
         let (log, now) = (log.lock(), self.clock.now());
-        Ok(log.pins.iter().filter_map(|seq| log.get(*seq)).filter(|message| message.is_pinned(now)).cloned().collect())
+        Ok(log
+            .pins
+            .iter()
+            .filter_map(|seq| log.get(*seq))
+            .filter(|message| message.is_pinned(now))
+            .cloned()
+            .collect())
     }
 
     async fn search(&self, query: &SearchQuery) -> Result<Paged<Hit, SearchCursor>> {

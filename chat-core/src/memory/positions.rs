@@ -76,12 +76,22 @@ fn moved(before: Receipts, step: Step, head: Seq) -> Receipts {
     match step {
         Step::Joined(seq) => {
             let seq = seq.min(head);
-            Receipts { read: read.read_up_to(seq), joined: joined.max(seq), delivered: delivered.max(seq), ..before }
+            Receipts {
+                read: read.read_up_to(seq),
+                joined: joined.max(seq),
+                delivered: delivered.max(seq),
+                ..before
+            }
         }
         Step::Delivered(seq) => Receipts { delivered: delivered.max(seq.min(head)), ..before },
         Step::Read(seq) => {
             let seq = seq.min(head);
-            Receipts { read: read.read_up_to(seq), seen: seen.max(seq), delivered: delivered.max(seq), ..before }
+            Receipts {
+                read: read.read_up_to(seq),
+                seen: seen.max(seq),
+                delivered: delivered.max(seq),
+                ..before
+            }
         }
         Step::Unread { from, epoch } => {
             let reached = read.reached(own);
@@ -98,7 +108,8 @@ fn moved(before: Receipts, step: Step, head: Seq) -> Receipts {
 /// The event of a step that moved something.
 fn announced(log: &Log, step: &PositionStep, moved: &Moved, now: Timestamp) -> Option<Event> {
     let covered = |after: Seq, to: Seq| -> Vec<MessageId> {
-        let others = log.between(after, to).iter().filter(|message| message.sender_id.as_ref() != Some(&step.user));
+        let others =
+            log.between(after, to).iter().filter(|message| message.sender_id.as_ref() != Some(&step.user));
         others.map(|message| message.id.clone()).collect()
     };
     let conversation_id = step.conversation.clone();
@@ -116,8 +127,15 @@ fn announced(log: &Log, step: &PositionStep, moved: &Moved, now: Timestamp) -> O
             let message_ids = CoveredIds::new(ids.into_iter().take(MAX_COVERED_IDS + 1));
             let reader_id = step.user.clone();
             let position = moved.after.read;
-            let read =
-                MessageRead { conversation_id, reader_id, up_to_seq, message_ids, modified_count, read_at: now, position };
+            let read = MessageRead {
+                conversation_id,
+                reader_id,
+                up_to_seq,
+                message_ids,
+                modified_count,
+                read_at: now,
+                position,
+            };
             Some(read.into())
         }
         Step::Unread { from, .. } => {

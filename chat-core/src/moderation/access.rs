@@ -47,7 +47,11 @@ pub struct AccessGuard {
 
 impl AccessGuard {
     /// A guard over these stores.
-    pub fn new(rooms: Arc<dyn RoomStore>, conversations: Arc<dyn ConversationStore>, policy: PolicyTable) -> Self {
+    pub fn new(
+        rooms: Arc<dyn RoomStore>,
+        conversations: Arc<dyn ConversationStore>,
+        policy: PolicyTable,
+    ) -> Self {
         Self { rooms, conversations, policy, fixed: moka::sync::Cache::new(MAX_REMEMBERED) }
     }
 
@@ -55,7 +59,12 @@ impl AccessGuard {
     ///
     /// # Errors
     /// [`Code::Forbidden`], whether or not the conversation exists.
-    pub async fn check(&self, actor: &Actor, conversation: &ConversationId, action: Action) -> Result<Access> {
+    pub async fn check(
+        &self,
+        actor: &Actor,
+        conversation: &ConversationId,
+        action: Action,
+    ) -> Result<Access> {
         let role = self.role(&actor.user, conversation).await?;
         let role = match actor.role {
             PlatformRole::Admin => Some(RoomRole::Admin),

@@ -121,7 +121,8 @@ mod tests {
         for kind in ConversationKind::ALL {
             for action in Action::ALL {
                 assert!(RoomRole::ALL.iter().all(|role| !deny.allows(kind, *role, *action)));
-                let ranks: Vec<bool> = RoomRole::ALL.iter().map(|role| table.allows(kind, *role, *action)).collect();
+                let ranks: Vec<bool> =
+                    RoomRole::ALL.iter().map(|role| table.allows(kind, *role, *action)).collect();
                 assert!(ranks.is_sorted(), "a higher role may do what a lower one may: {kind} {action:?}");
             }
         }

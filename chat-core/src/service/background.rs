@@ -105,7 +105,8 @@ impl Chat {
     async fn derive_all(self, mut stopped: watch::Receiver<bool>) {
         let Some(consumer) = self.inner.ports.derive.clone() else { return };
         loop {
-            let found = until_stopped(self.derive_once(&consumer, DERIVE_WAIT, DERIVE_IDLE), &mut stopped).await;
+            let found =
+                until_stopped(self.derive_once(&consumer, DERIVE_WAIT, DERIVE_IDLE), &mut stopped).await;
             match found {
                 None => return,
                 Some(Ok(_)) => {}

@@ -11,8 +11,8 @@ use crate::event::Topic;
 use crate::memory::{Memory, MemoryRooms};
 use crate::moderation::{AccessGuard, PolicyTable};
 use crate::store::{
-    Cache, ConversationStore, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore, Outbox, PositionStore,
-    PresenceStore, RoomStore, UnreadStore, UserSource, UserStore,
+    Cache, ConversationStore, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore, Outbox,
+    PositionStore, PresenceStore, RoomStore, UnreadStore, UserSource, UserStore,
 };
 
 macro_rules! ports {

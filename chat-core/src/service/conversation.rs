@@ -5,8 +5,8 @@ use super::{Chat, derived};
 use crate::domain::conversation::{check_avatar, check_name, direct_id};
 use crate::domain::message::{Draft, MessageKind, NewMessage};
 use crate::domain::{
-    Actor, ClientKey, Conversation, ConversationId, ConversationKind, MemberSettings, Mute, ReadPosition, RoomRole, Seq,
-    UserId,
+    Actor, ClientKey, Conversation, ConversationId, ConversationKind, MemberSettings, Mute, ReadPosition,
+    RoomRole, Seq, UserId,
 };
 use crate::error::{Code, Error, Result};
 use crate::moderation::Action;
@@ -77,7 +77,11 @@ impl Chat {
     /// [`Code::ConversationInvalid`] with oneself.
     pub async fn direct(&self, actor: &Actor, other: &UserId) -> Result<Created> {
         let id = direct_id(&actor.user, other)?;
-        let members = [&actor.user, other].map(|user| NewMember { user: user.clone(), role: RoomRole::Member, name: None });
+        let members = [&actor.user, other].map(|user| NewMember {
+            user: user.clone(),
+            role: RoomRole::Member,
+            name: None,
+        });
         let new = NewConversation {
             id,
             kind: ConversationKind::Direct,
@@ -100,7 +104,10 @@ impl Chat {
     /// [`Code::MemberLimit`]; [`Code::Conflict`] when the id is in use.
     pub async fn create_group(&self, actor: &Actor, group: NewGroup) -> Result<Conversation> {
         if group.kind == ConversationKind::Direct {
-            return Err(Error::invalid(Code::ConversationInvalid, "a direct conversation is made by writing to somebody"));
+            return Err(Error::invalid(
+                Code::ConversationInvalid,
+                "a direct conversation is made by writing to somebody",
+            ));
         }
         check_name(&group.name)?;
         group.avatar.as_deref().map_or(Ok(()), check_avatar)?;
@@ -157,7 +164,8 @@ impl Chat {
             self.wrote();
             derived("unread", ports.unread.record(&silence(id)).await);
             let start = AdvanceTo::Position(ReadPosition::START);
-            let advance = |member: NewMember| Advance { user: member.user, conversation: id.clone(), to: start };
+            let advance =
+                |member: NewMember| Advance { user: member.user, conversation: id.clone(), to: start };
             let advances: Vec<_> = new.members.into_iter().map(advance).collect();
             derived("unread", ports.unread.advance_many(&advances).await);
         }
@@ -209,7 +217,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`]; [`Code::ConversationInvalid`].
-    pub async fn set_avatar(&self, actor: &Actor, id: &ConversationId, avatar: Option<&str>) -> Result<Conversation> {
+    pub async fn set_avatar(
+        &self,
+        actor: &Actor,
+        id: &ConversationId,
+        avatar: Option<&str>,
+    ) -> Result<Conversation> {
         self.inner.guard.check(actor, id, Action::Rename).await?;
         Ok(self.change(actor, id, &Change::SetAvatar(avatar.map(str::to_owned))).await?.conversation)
     }
@@ -226,7 +239,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`].
-    pub async fn mute(&self, actor: &Actor, id: &ConversationId, mute: Option<Mute>) -> Result<MemberSettings> {
+    pub async fn mute(
+        &self,
+        actor: &Actor,
+        id: &ConversationId,
+        mute: Option<Mute>,
+    ) -> Result<MemberSettings> {
         self.keep(actor, id, &Change::Mute(mute)).await
     }
 
@@ -234,20 +252,31 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`].
-    pub async fn pin_conversation(&self, actor: &Actor, id: &ConversationId, on: bool) -> Result<MemberSettings> {
+    pub async fn pin_conversation(
+        &self,
+        actor: &Actor,
+        id: &ConversationId,
+        on: bool,
+    ) -> Result<MemberSettings> {
         self.keep(actor, id, &Change::Pin(on)).await
     }
 
     async fn keep(&self, actor: &Actor, id: &ConversationId, change: &Change) -> Result<MemberSettings> {
         self.inner.guard.check(actor, id, Action::OwnSettings).await?;
         self.change(actor, id, change).await?;
-        let memberships = self.inner.ports.conversations.memberships(&actor.user, std::slice::from_ref(id)).await?;
+        let memberships =
+            self.inner.ports.conversations.memberships(&actor.user, std::slice::from_ref(id)).await?;
         let membership = memberships.into_iter().next().flatten();
         Ok(membership.ok_or_else(|| Error::new(Code::Forbidden))?.settings)
     }
 
     /// Changes truth; the caller has asked the guard.
-    pub(super) async fn change(&self, actor: &Actor, id: &ConversationId, change: &Change) -> Result<Changed> {
+    pub(super) async fn change(
+        &self,
+        actor: &Actor,
+        id: &ConversationId,
+        change: &Change,
+    ) -> Result<Changed> {
         let changed = self.inner.ports.conversations.change(id, &actor.user, change).await?;
         if changed.changed {
             self.wrote();
@@ -264,9 +293,10 @@ impl Chat {
 /// read along.
 fn check_own_id(id: &ConversationId) -> Result<()> {
     match uuid::Uuid::try_parse(id.as_str()) {
-        Ok(uuid) if uuid.get_version_num() == 5 => {
-            Err(Error::invalid(Code::ConversationInvalid, "a UUID of version 5 is the id of a direct conversation"))
-        }
+        Ok(uuid) if uuid.get_version_num() == 5 => Err(Error::invalid(
+            Code::ConversationInvalid,
+            "a UUID of version 5 is the id of a direct conversation",
+        )),
         _ => Ok(()),
     }
 }

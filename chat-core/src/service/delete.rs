@@ -16,7 +16,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`]; [`Code::DeleteTooLate`].
-    pub async fn delete(&self, actor: &Actor, message: &MessageId, whom: DeleteType) -> Result<MessageChanged> {
+    pub async fn delete(
+        &self,
+        actor: &Actor,
+        message: &MessageId,
+        whom: DeleteType,
+    ) -> Result<MessageChanged> {
         let known = self.message(actor, message, Action::Read).await?;
         if whom == DeleteType::ForEveryone && known.deleted.is_none() {
             let guard = &self.inner.guard;

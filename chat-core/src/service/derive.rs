@@ -22,7 +22,12 @@ impl Chat {
     ///
     /// # Errors
     /// Those of the consumer. An event that fails is tried again later and set aside after five attempts.
-    pub async fn derive_once(&self, consumer: &Arc<dyn EventConsumer>, wait: Duration, idle: Duration) -> Result<usize> {
+    pub async fn derive_once(
+        &self,
+        consumer: &Arc<dyn EventConsumer>,
+        wait: Duration,
+        idle: Duration,
+    ) -> Result<usize> {
         let mut deliveries = consumer.reclaim(idle, BATCH).await?;
         if deliveries.is_empty() {
             deliveries = consumer.fetch(BATCH, wait).await?;
@@ -59,7 +64,9 @@ impl Chat {
             Event::MessageDeleted(gone) if gone.delete_type == DeleteType::ForEveryone => {
                 ports.unread.uncount_many(&gone.conversation_id, &[gone.seq]).await
             }
-            Event::MessageRead(read) => self.moved(&read.conversation_id, &read.reader_id, read.position).await,
+            Event::MessageRead(read) => {
+                self.moved(&read.conversation_id, &read.reader_id, read.position).await
+            }
             Event::MessageUnread(unread) => {
                 self.moved(&unread.conversation_id, &unread.reader_id, unread.position).await
             }
@@ -85,7 +92,12 @@ impl Chat {
         }
     }
 
-    async fn moved(&self, conversation: &ConversationId, user: &UserId, position: ReadPosition) -> Result<()> {
+    async fn moved(
+        &self,
+        conversation: &ConversationId,
+        user: &UserId,
+        position: ReadPosition,
+    ) -> Result<()> {
         let to = AdvanceTo::Position(position);
         let advance = Advance { user: user.clone(), conversation: conversation.clone(), to };
         self.inner.ports.unread.advance_many(&[advance]).await.map(drop)
@@ -103,7 +115,11 @@ impl Chat {
     }
 
     /// Brings changes of membership into the room index. Says whether it knows the room; if not, truth is asked.
-    pub(super) async fn index_changes(&self, conversation: &ConversationId, changes: &[RoomChange]) -> Result<bool> {
+    pub(super) async fn index_changes(
+        &self,
+        conversation: &ConversationId,
+        changes: &[RoomChange],
+    ) -> Result<bool> {
         match self.inner.ports.rooms.change_members(&RoomId::from(conversation), changes).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Code::RoomNotFound => Ok(false),
@@ -113,7 +129,11 @@ impl Chat {
 
     /// Brings a change that takes rights away into the room index, before it is acknowledged. A room the index does not
     /// know is made known first: somebody may be bringing it in as it was before.
-    pub(super) async fn index_at_once(&self, conversation: &ConversationId, change: RoomChange) -> Result<()> {
+    pub(super) async fn index_at_once(
+        &self,
+        conversation: &ConversationId,
+        change: RoomChange,
+    ) -> Result<()> {
         let changes = [change];
         if !self.index_changes(conversation, &changes).await? {
             self.inner.guard.index(conversation).await?;
@@ -147,7 +167,8 @@ fn mentioned(edited: &MessageEdited) -> Recorded {
 
 /// A message as far as lists go.
 pub(super) fn activity(sent: &MessageSent) -> (ConversationId, LastActivity) {
-    let activity = LastActivity { at: sent.timestamp, seq: sent.seq, message_id: Some(sent.message_id.clone()) };
+    let activity =
+        LastActivity { at: sent.timestamp, seq: sent.seq, message_id: Some(sent.message_id.clone()) };
     (sent.conversation_id.clone(), activity)
 }
 

@@ -17,7 +17,8 @@ impl Chat {
     /// [`Code::Forbidden`]; [`Code::FileInvalid`]; [`Code::Conflict`] when another file has this id.
     pub async fn register_file(&self, actor: &Actor, file: FileRecord) -> Result<FileRecord> {
         self.inner.guard.check(actor, &file.conversation_id, Action::Upload).await?;
-        let file = FileRecord { uploaded_by: actor.user.clone(), uploaded_at: self.now(), downloads: 0, ..file };
+        let file =
+            FileRecord { uploaded_by: actor.user.clone(), uploaded_at: self.now(), downloads: 0, ..file };
         if self.inner.ports.files.register(&file).await? {
             self.wrote();
         }
@@ -31,7 +32,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`], whether or not there is such a file.
-    pub async fn download_file(&self, actor: &Actor, file: &FileId, download: &ClientKey) -> Result<FileRecord> {
+    pub async fn download_file(
+        &self,
+        actor: &Actor,
+        file: &FileId,
+        download: &ClientKey,
+    ) -> Result<FileRecord> {
         self.readable(actor, file).await?;
         let download = ClientKey::derived(&[actor.user.as_str(), download.as_str()]);
         let file = self.inner.ports.files.downloaded(file, &actor.user, &download).await?;

@@ -64,7 +64,13 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`]; [`Code::PageInvalid`].
-    pub async fn thread(&self, actor: &Actor, message: &MessageId, after: Seq, limit: usize) -> Result<ThreadPage> {
+    pub async fn thread(
+        &self,
+        actor: &Actor,
+        message: &MessageId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<ThreadPage> {
         let message = self.message(actor, message, Action::Read).await?;
         let root = match &message.thread {
             Some(place) => self.inner.ports.messages.get(&place.root).await?,
@@ -104,7 +110,8 @@ impl Chat {
                 Err(error) => return Err(error),
             }
         }
-        let ids: Vec<ConversationId> = readable.iter().map(|(conversation, _)| conversation.clone()).collect();
+        let ids: Vec<ConversationId> =
+            readable.iter().map(|(conversation, _)| conversation.clone()).collect();
         let heads = self.inner.ports.messages.heads(None, &ids).await?;
         for ((conversation, seq), head) in readable.into_iter().zip(heads) {
             match head.seq.0.checked_sub(seq.0) {

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::Chat;
 use crate::domain::page::{Page, check_limit};
 use crate::domain::presence::VisiblePresence;
-use crate::domain::{Actor, ConversationId, ConversationKind, Member, Message, Receipts, Seq, Unread, UserId, UserProfile};
+use crate::domain::{
+    Actor, ConversationId, ConversationKind, Member, Message, Receipts, Seq, Unread, UserId, UserProfile,
+};
 use crate::error::{Code, Error, Result};
 use crate::moderation::Action;
 use crate::store::conversations::{ConversationCursor, ConversationFilter, Membership};
@@ -80,8 +82,10 @@ impl Chat {
     /// [`Code::Forbidden`].
     pub async fn conversation(&self, actor: &Actor, id: &ConversationId) -> Result<ConversationView> {
         self.inner.guard.check(actor, id, Action::Read).await?;
-        let memberships = self.inner.ports.conversations.memberships(&actor.user, std::slice::from_ref(id)).await?;
-        let membership = memberships.into_iter().flatten().next().ok_or_else(|| Error::new(Code::Forbidden))?;
+        let memberships =
+            self.inner.ports.conversations.memberships(&actor.user, std::slice::from_ref(id)).await?;
+        let membership =
+            memberships.into_iter().flatten().next().ok_or_else(|| Error::new(Code::Forbidden))?;
         let members = self.inner.ports.conversations.members(id, &Page::first(1_000)).await?.items;
         let views = self.views(actor, vec![membership], vec![members]).await?;
         views.into_iter().next().ok_or_else(|| Error::new(Code::Forbidden))
@@ -100,7 +104,8 @@ impl Chat {
             .zip(&members)
             .flat_map(|(id, members)| {
                 let own = std::iter::once(actor.user.clone());
-                own.chain(members.iter().map(|member| member.user_id.clone())).map(move |user| (user, id.clone()))
+                own.chain(members.iter().map(|member| member.user_id.clone()))
+                    .map(move |user| (user, id.clone()))
             })
             .collect();
         let users: BTreeSet<&UserId> = places.iter().map(|(user, _)| user).collect();
@@ -117,7 +122,9 @@ impl Chat {
             people: users.into_iter().zip(presence.into_iter().zip(profiles)).collect(),
         };
         let rows = memberships.into_iter().zip(members).zip(heads.into_iter().zip(unread));
-        Ok(rows.map(|((membership, members), (head, unread))| known.view(membership, members, head, unread)).collect())
+        Ok(rows
+            .map(|((membership, members), (head, unread))| known.view(membership, members, head, unread))
+            .collect())
     }
 }
 
@@ -132,7 +139,13 @@ impl Known {
         self.receipts.get(&(user.clone(), conversation.clone())).copied().unwrap_or_default()
     }
 
-    fn view(&self, membership: Membership, members: Vec<Member>, head: Head, unread: Unread) -> ConversationView {
+    fn view(
+        &self,
+        membership: Membership,
+        members: Vec<Member>,
+        head: Head,
+        unread: Unread,
+    ) -> ConversationView {
         let id = membership.conversation.id.clone();
         let participants = members.into_iter().filter_map(|member| {
             let (presence, profile) = self.people.get(&member.user_id)?.clone();

@@ -17,7 +17,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`]; [`Code::MemberLimit`]; [`Code::ConversationInvalid`] in a direct conversation.
-    pub async fn add_members(&self, actor: &Actor, id: &ConversationId, users: &[UserId]) -> Result<Vec<UserId>> {
+    pub async fn add_members(
+        &self,
+        actor: &Actor,
+        id: &ConversationId,
+        users: &[UserId],
+    ) -> Result<Vec<UserId>> {
         self.check_members(actor, id, Action::AddMembers).await?;
         let names = self.names(users).await;
         let members = users.iter().zip(names);
@@ -64,7 +69,8 @@ impl Chat {
         self.gone(&changed, user).await?;
         if changed.changed {
             let key = changed.conversation.version.to_string();
-            self.note(&changed.conversation, actor, "PARTICIPANT_REMOVED", &key, std::slice::from_ref(user)).await?;
+            self.note(&changed.conversation, actor, "PARTICIPANT_REMOVED", &key, std::slice::from_ref(user))
+                .await?;
         }
         Ok(changed.changed)
     }
@@ -91,7 +97,13 @@ impl Chat {
     /// # Errors
     /// [`Code::Forbidden`]; [`Code::RoomNotMember`] for somebody who is no member; [`Code::MemberLastAdmin`];
     /// [`Code::ConversationInvalid`] in a direct conversation.
-    pub async fn set_role(&self, actor: &Actor, id: &ConversationId, user: &UserId, role: RoomRole) -> Result<bool> {
+    pub async fn set_role(
+        &self,
+        actor: &Actor,
+        id: &ConversationId,
+        user: &UserId,
+        role: RoomRole,
+    ) -> Result<bool> {
         self.check_members(actor, id, Action::ManageRoles).await?;
         let changed = self.change(actor, id, &Change::SetRole { user: user.clone(), role }).await?;
         for member in &changed.members {
@@ -105,7 +117,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`].
-    pub async fn members(&self, actor: &Actor, id: &ConversationId, page: &Page<UserId>) -> Result<Paged<Member, UserId>> {
+    pub async fn members(
+        &self,
+        actor: &Actor,
+        id: &ConversationId,
+        page: &Page<UserId>,
+    ) -> Result<Paged<Member, UserId>> {
         self.inner.guard.check(actor, id, Action::Read).await?;
         self.inner.ports.conversations.members(id, page).await
     }
@@ -114,7 +131,10 @@ impl Chat {
     async fn check_members(&self, actor: &Actor, id: &ConversationId, action: Action) -> Result<RoomRole> {
         let access = self.inner.guard.check(actor, id, Action::Read).await?;
         if access.kind == ConversationKind::Direct {
-            return Err(Error::invalid(Code::ConversationInvalid, "a direct conversation has two members for good"));
+            return Err(Error::invalid(
+                Code::ConversationInvalid,
+                "a direct conversation has two members for good",
+            ));
         }
         Ok(self.inner.guard.check(actor, id, action).await?.role)
     }
@@ -132,7 +152,9 @@ impl Chat {
     /// What users are called, as far as it is known.
     async fn names(&self, users: &[UserId]) -> Vec<Option<String>> {
         match self.profiles(users).await {
-            Ok(profiles) => profiles.into_iter().map(|profile| profile.map(|profile| profile.full_name)).collect(),
+            Ok(profiles) => {
+                profiles.into_iter().map(|profile| profile.map(|profile| profile.full_name)).collect()
+            }
             Err(_) => vec![None; users.len()],
         }
     }

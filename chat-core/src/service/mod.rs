@@ -45,8 +45,8 @@ use crate::error::Result;
 use crate::event::{Envelope, Event};
 use crate::moderation::AccessGuard;
 use crate::store::{
-    Cache, ConversationStore, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore, Outbox, PositionStore,
-    PresenceStore, RoomStore, UnreadStore, UserSource, UserStore,
+    Cache, ConversationStore, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore, Outbox,
+    PositionStore, PresenceStore, RoomStore, UnreadStore, UserSource, UserStore,
 };
 use typing::Typists;
 

@@ -3,7 +3,9 @@
 use super::Chat;
 use crate::clock::Timestamp;
 use crate::domain::page::{MAX_PAGE, Page};
-use crate::domain::presence::{ChosenStatus, Presence, PresenceStats, Transition, VisiblePresence, Visibility};
+use crate::domain::presence::{
+    ChosenStatus, Presence, PresenceStats, Transition, Visibility, VisiblePresence,
+};
 use crate::domain::{Actor, ConversationId, Device, PlatformRole, PresenceStatus, SessionId, UserId};
 use crate::error::{Code, Error, Result};
 use crate::event::{PresenceIdle, PresenceOffline, PresenceOnline};
@@ -125,7 +127,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::RequestInvalid`] for [`PresenceStatus::Offline`]: that is what not being connected is.
-    pub async fn set_status(&self, actor: &Actor, status: PresenceStatus, until: Option<Timestamp>) -> Result<()> {
+    pub async fn set_status(
+        &self,
+        actor: &Actor,
+        status: PresenceStatus,
+        until: Option<Timestamp>,
+    ) -> Result<()> {
         if status == PresenceStatus::Offline {
             return Err(Error::invalid(Code::RequestInvalid, "offline is no status to choose"));
         }
@@ -170,7 +177,11 @@ impl Chat {
     }
 
     /// The presence of users who share a conversation with the actor.
-    pub(super) async fn presence_of_contacts(&self, actor: &Actor, users: &[UserId]) -> Result<Vec<VisiblePresence>> {
+    pub(super) async fn presence_of_contacts(
+        &self,
+        actor: &Actor,
+        users: &[UserId],
+    ) -> Result<Vec<VisiblePresence>> {
         let (known, now) = (self.inner.ports.presence.get_many(users).await?, self.now());
         Ok(known.iter().map(|presence| presence.seen_by(&actor.user, true, now)).collect())
     }
@@ -192,7 +203,10 @@ impl Chat {
         let found = self.inner.ports.conversations.list(user, &ConversationFilter::default(), &page).await?;
         let max = self.inner.settings.announce_max;
         let small = found.items.into_iter().map(|membership| membership.conversation);
-        Ok(small.filter(|conversation| conversation.member_count <= max).map(|conversation| conversation.id).collect())
+        Ok(small
+            .filter(|conversation| conversation.member_count <= max)
+            .map(|conversation| conversation.id)
+            .collect())
     }
 
     /// The status a user has chosen, while it holds.

@@ -20,8 +20,12 @@ impl Chat {
                 vec![None; users.len()]
             }
         };
-        let missing: Vec<UserId> =
-            profiles.iter().zip(users).filter(|(profile, _)| profile.is_none()).map(|(_, id)| id.clone()).collect();
+        let missing: Vec<UserId> = profiles
+            .iter()
+            .zip(users)
+            .filter(|(profile, _)| profile.is_none())
+            .map(|(_, id)| id.clone())
+            .collect();
         metrics::counter!("chat_profile_hits_total").increment((users.len() - missing.len()) as u64);
         metrics::counter!("chat_profile_misses_total").increment(missing.len() as u64);
         if missing.is_empty() {
@@ -44,7 +48,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`]; [`Code::UserInvalid`]; [`Code::UserNotFound`] when there is none and no name for it.
-    pub async fn update_profile(&self, actor: &Actor, user: &UserId, update: &ProfileUpdate) -> Result<UserProfile> {
+    pub async fn update_profile(
+        &self,
+        actor: &Actor,
+        user: &UserId,
+        update: &ProfileUpdate,
+    ) -> Result<UserProfile> {
         if actor.user != *user && actor.role != PlatformRole::Admin {
             return Err(Code::Forbidden.into());
         }

@@ -15,7 +15,13 @@ impl Chat {
     /// [`Code::MessageInvalid`](crate::error::Code::MessageInvalid) for what is no emoji;
     /// [`Code::MessageDeleted`](crate::error::Code::MessageDeleted);
     /// [`Code::ReactionLimit`](crate::error::Code::ReactionLimit).
-    pub async fn react(&self, actor: &Actor, message: &MessageId, emoji: &str, on: bool) -> Result<MessageChanged> {
+    pub async fn react(
+        &self,
+        actor: &Actor,
+        message: &MessageId,
+        emoji: &str,
+        on: bool,
+    ) -> Result<MessageChanged> {
         check_emoji(emoji)?;
         self.message(actor, message, Action::React).await?;
         let changed = self.inner.ports.messages.react(message, &actor.user, emoji, on).await?;

@@ -36,7 +36,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`](crate::error::Code::Forbidden).
-    pub async fn mark_delivered(&self, actor: &Actor, conversation: &ConversationId, seq: Seq) -> Result<Moved> {
+    pub async fn mark_delivered(
+        &self,
+        actor: &Actor,
+        conversation: &ConversationId,
+        seq: Seq,
+    ) -> Result<Moved> {
         self.inner.guard.check(actor, conversation, Action::Read).await?;
         let moved = self.inner.ports.positions.step(&actor.user, conversation, Step::Delivered(seq)).await?;
         if moved.changed() {
@@ -52,7 +57,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`](crate::error::Code::Forbidden).
-    pub async fn mark_read(&self, actor: &Actor, conversation: &ConversationId, seq: Seq) -> Result<UnreadChange> {
+    pub async fn mark_read(
+        &self,
+        actor: &Actor,
+        conversation: &ConversationId,
+        seq: Seq,
+    ) -> Result<UnreadChange> {
         self.step(actor, conversation, Step::Read(seq)).await
     }
 
@@ -63,7 +73,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Code::Forbidden`](crate::error::Code::Forbidden).
-    pub async fn mark_unread(&self, actor: &Actor, conversation: &ConversationId, from: Seq) -> Result<UnreadChange> {
+    pub async fn mark_unread(
+        &self,
+        actor: &Actor,
+        conversation: &ConversationId,
+        from: Seq,
+    ) -> Result<UnreadChange> {
         self.inner.guard.check(actor, conversation, Action::Read).await?;
         let receipts = self.inner.ports.positions.receipts(&actor.user, conversation).await?;
         self.step(actor, conversation, Step::Unread { from, epoch: receipts.read.epoch }).await
@@ -115,7 +130,8 @@ impl Chat {
         let filter = ConversationFilter { archived: Some(false), kind: None };
         let mut page = Page::first(MAX_PAGE);
         loop {
-            let Paged { items, next } = self.inner.ports.conversations.list(&actor.user, &filter, &page).await?;
+            let Paged { items, next } =
+                self.inner.ports.conversations.list(&actor.user, &filter, &page).await?;
             let now = self.now();
             let counting = items.into_iter().filter(|membership| membership.settings.counts_in_total(now));
             let ids: Vec<_> = counting.map(|membership| membership.conversation.id).collect();
@@ -128,7 +144,11 @@ impl Chat {
     }
 
     /// Counts, asking truth for what is not known and keeping its answer.
-    pub(super) async fn counts(&self, user: &UserId, conversations: &[ConversationId]) -> Result<Vec<Unread>> {
+    pub(super) async fn counts(
+        &self,
+        user: &UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<Unread>> {
         let ports = &self.inner.ports;
         let known = match ports.unread.counts(user, conversations).await {
             Ok(known) => known,
@@ -136,8 +156,12 @@ impl Chat {
             Err(error) if error.is_transient() => vec![None; conversations.len()],
             Err(error) => return Err(error),
         };
-        let missing: Vec<ConversationId> =
-            known.iter().zip(conversations).filter(|(count, _)| count.is_none()).map(|(_, id)| id.clone()).collect();
+        let missing: Vec<ConversationId> = known
+            .iter()
+            .zip(conversations)
+            .filter(|(count, _)| count.is_none())
+            .map(|(_, id)| id.clone())
+            .collect();
         if missing.is_empty() {
             return Ok(known.into_iter().flatten().collect());
         }
@@ -152,9 +176,11 @@ impl Chat {
     /// they have read or marked as unread since.
     pub(super) async fn begin(&self, conversation: &ConversationId, members: &[Member]) -> Result<()> {
         let positions = &self.inner.ports.positions;
-        let places: Vec<_> = members.iter().map(|member| (member.user_id.clone(), conversation.clone())).collect();
+        let places: Vec<_> =
+            members.iter().map(|member| (member.user_id.clone(), conversation.clone())).collect();
         let receipts = positions.receipts_many(&places).await?;
-        let joining = members.iter().zip(receipts).filter(|(member, receipts)| receipts.joined < member.joined_seq);
+        let joining =
+            members.iter().zip(receipts).filter(|(member, receipts)| receipts.joined < member.joined_seq);
         let steps: Vec<_> = joining
             .map(|(member, _)| PositionStep {
                 user: member.user_id.clone(),
@@ -166,11 +192,12 @@ impl Chat {
             return Ok(());
         }
         let moved = positions.step_many(&steps).await?;
-        let advances = steps.into_iter().zip(moved).map(|(PositionStep { user, conversation, .. }, moved)| Advance {
-            user,
-            conversation,
-            to: AdvanceTo::Position(moved.after.read),
-        });
+        let advances =
+            steps.into_iter().zip(moved).map(|(PositionStep { user, conversation, .. }, moved)| Advance {
+                user,
+                conversation,
+                to: AdvanceTo::Position(moved.after.read),
+            });
         derived("unread", self.inner.ports.unread.advance_many(&advances.collect::<Vec<_>>()).await);
         Ok(())
     }

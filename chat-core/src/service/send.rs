@@ -4,7 +4,8 @@ use super::derive::{activity, recorded};
 use super::{Chat, derived};
 use crate::domain::message::{Draft, MessageKind, NewMessage};
 use crate::domain::{
-    Actor, Attachment, ClientKey, ConversationId, ConversationKind, FileId, Mentions, Message, RoomId, UserId, conversation,
+    Actor, Attachment, ClientKey, ConversationId, ConversationKind, FileId, Mentions, Message, RoomId,
+    UserId, conversation,
 };
 use crate::error::{Code, Error, Result};
 use crate::event::MessageSent;
@@ -148,7 +149,11 @@ impl Chat {
         Ok(draft)
     }
 
-    async fn registered(&self, conversation: &ConversationId, attachments: &[Attachment]) -> Result<Vec<Attachment>> {
+    async fn registered(
+        &self,
+        conversation: &ConversationId,
+        attachments: &[Attachment],
+    ) -> Result<Vec<Attachment>> {
         let ids: Vec<FileId> = attachments.iter().map(|attachment| attachment.file_id.clone()).collect();
         let files = self.inner.ports.files.get_many(&ids).await?;
         let here = files.into_iter().map(|file| file.filter(|file| file.conversation_id == *conversation));
@@ -161,7 +166,11 @@ impl Chat {
     }
 
     /// The mentions of members only, without repeats.
-    pub(super) async fn members_mentioned(&self, conversation: &ConversationId, mut mentions: Mentions) -> Result<Mentions> {
+    pub(super) async fn members_mentioned(
+        &self,
+        conversation: &ConversationId,
+        mut mentions: Mentions,
+    ) -> Result<Mentions> {
         if mentions.users.is_empty() {
             return Ok(mentions);
         }
@@ -173,7 +182,11 @@ impl Chat {
     }
 
     /// Which of these users are members: the index knows, else truth.
-    pub(super) async fn are_members(&self, conversation: &ConversationId, users: &[UserId]) -> Result<Vec<bool>> {
+    pub(super) async fn are_members(
+        &self,
+        conversation: &ConversationId,
+        users: &[UserId],
+    ) -> Result<Vec<bool>> {
         let ports = &self.inner.ports;
         if let Some(roles) = ports.rooms.roles(&RoomId::from(conversation), users).await? {
             return Ok(roles.into_iter().map(|role| role.is_some()).collect());

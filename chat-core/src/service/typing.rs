@@ -58,7 +58,9 @@ impl Typists {
             typists.insert(place.clone(), typing);
             return Begin::Starting;
         };
-        if matches!(known.phase, Phase::Stopping | Phase::Ending) || typing.renewed.since(known.renewed) < debounce {
+        if matches!(known.phase, Phase::Stopping | Phase::Ending)
+            || typing.renewed.since(known.renewed) < debounce
+        {
             return Begin::Ignored;
         }
         if known.phase == Phase::Elsewhere {
@@ -194,7 +196,8 @@ impl Chat {
     }
 
     pub(super) async fn stop_typing_of(&self, user: &UserId, conversation: &ConversationId) {
-        self.announce_stops(self.inner.typists.end(|place, _| place.0 == *conversation && place.1 == *user)).await;
+        self.announce_stops(self.inner.typists.end(|place, _| place.0 == *conversation && place.1 == *user))
+            .await;
     }
 
     pub(super) async fn stop_all_typing_of(&self, user: &UserId) {

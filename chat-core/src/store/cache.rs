@@ -190,7 +190,8 @@ pub trait CacheExt: Cache {
             let (mut page, mut removed) = (Page::first(500), 0);
             loop {
                 let found = self.keys(scope, prefix, &page).await?;
-                removed += self.remove_many(scope, &found.items).await?.iter().filter(|was| **was).count() as u64;
+                removed +=
+                    self.remove_many(scope, &found.items).await?.iter().filter(|was| **was).count() as u64;
                 match found.next {
                     Some(cursor) => page = Page::after(cursor, 500),
                     None => return Ok(removed),
@@ -200,8 +201,20 @@ pub trait CacheExt: Cache {
     }
 
     /// This cache for values of one type.
-    fn typed<T: Serialize + DeserializeOwned + Send + Sync>(self: Arc<Self>, scope: CacheScope, ttl: Duration) -> TypedCache<T, Self> {
-        TypedCache { cache: self, scope, ttl, absent_ttl: None, jitter: 0.1, flights: Flights::default(), of: PhantomData }
+    fn typed<T: Serialize + DeserializeOwned + Send + Sync>(
+        self: Arc<Self>,
+        scope: CacheScope,
+        ttl: Duration,
+    ) -> TypedCache<T, Self> {
+        TypedCache {
+            cache: self,
+            scope,
+            ttl,
+            absent_ttl: None,
+            jitter: 0.1,
+            flights: Flights::default(),
+            of: PhantomData,
+        }
     }
 }
 
@@ -326,7 +339,9 @@ impl<T: Serialize + DeserializeOwned + Send + Sync, C: Cache + ?Sized> TypedCach
         let ttl = if value.is_some() { Some(self.ttl) } else { self.absent_ttl };
         if let Some(ttl) = ttl {
             // The value is good whether or not it could be kept.
-            if let Err(error) = self.keep(key, &Kept { value: value.as_ref() }, ttl, Put::Fill(generation)).await {
+            if let Err(error) =
+                self.keep(key, &Kept { value: value.as_ref() }, ttl, Put::Fill(generation)).await
+            {
                 tracing::debug!(code = %error.code(), "a cache fill failed");
             }
         }
@@ -340,7 +355,8 @@ impl<T: Serialize + DeserializeOwned + Send + Sync, C: Cache + ?Sized> TypedCach
     }
 
     async fn keep(&self, key: &str, kept: &Kept<&T>, ttl: Duration, put: Put) -> Result<()> {
-        let bytes = serde_json::to_vec(kept).map_err(|e| Error::new(Code::Internal).during("cache.put").caused_by(e))?;
+        let bytes = serde_json::to_vec(kept)
+            .map_err(|e| Error::new(Code::Internal).during("cache.put").caused_by(e))?;
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let share = (hasher.finish() % 1_000) as f64 / 1_000.0 * self.jitter;

@@ -6,7 +6,8 @@ use super::only;
 use crate::clock::Timestamp;
 use crate::domain::page::{Page, Paged};
 use crate::domain::{
-    Conversation, ConversationId, ConversationKind, LastActivity, Member, MemberSettings, Mute, RoomRole, Seq, UserId,
+    Conversation, ConversationId, ConversationKind, LastActivity, Member, MemberSettings, Mute, RoomRole,
+    Seq, UserId,
 };
 use crate::error::Result;
 
@@ -214,13 +215,20 @@ port! {
 /// Sugar over any [`ConversationStore`]; implemented for all of them.
 pub trait ConversationStoreExt: ConversationStore {
     /// One conversation.
-    fn get(&self, conversation: &ConversationId) -> impl Future<Output = Result<Option<Conversation>>> + Send {
+    fn get(
+        &self,
+        conversation: &ConversationId,
+    ) -> impl Future<Output = Result<Option<Conversation>>> + Send {
         let one = [conversation.clone()];
         async move { only(self.get_many(&one).await?) }
     }
 
     /// One member.
-    fn member(&self, conversation: &ConversationId, user: &UserId) -> impl Future<Output = Result<Option<Member>>> + Send {
+    fn member(
+        &self,
+        conversation: &ConversationId,
+        user: &UserId,
+    ) -> impl Future<Output = Result<Option<Member>>> + Send {
         let one = [user.clone()];
         async move { only(self.members_by_id(conversation, &one).await?) }
     }

@@ -43,6 +43,7 @@ pub use users::{UserSource, UserSourceExt, UserStore, UserStoreExt};
 /// The answer to a batch of one.
 pub(crate) fn only<T>(answers: Vec<T>) -> crate::error::Result<T> {
     answers.into_iter().next().ok_or_else(|| {
-        crate::error::Error::new(crate::error::Code::Internal).with("reason", "a backend answered an empty batch")
+        crate::error::Error::new(crate::error::Code::Internal)
+            .with("reason", "a backend answered an empty batch")
     })
 }

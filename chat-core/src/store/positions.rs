@@ -92,13 +92,22 @@ port! {
 /// Sugar over any [`PositionStore`]; implemented for all of them.
 pub trait PositionStoreExt: PositionStore {
     /// Takes one step.
-    fn step(&self, user: &UserId, conversation: &ConversationId, step: Step) -> impl Future<Output = Result<Moved>> + Send {
+    fn step(
+        &self,
+        user: &UserId,
+        conversation: &ConversationId,
+        step: Step,
+    ) -> impl Future<Output = Result<Moved>> + Send {
         let one = [PositionStep { user: user.clone(), conversation: conversation.clone(), step }];
         async move { only(self.step_many(&one).await?) }
     }
 
     /// The receipts of one member.
-    fn receipts(&self, user: &UserId, conversation: &ConversationId) -> impl Future<Output = Result<Receipts>> + Send {
+    fn receipts(
+        &self,
+        user: &UserId,
+        conversation: &ConversationId,
+    ) -> impl Future<Output = Result<Receipts>> + Send {
         let one = [(user.clone(), conversation.clone())];
         async move { only(self.receipts_many(&one).await?) }
     }

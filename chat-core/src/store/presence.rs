@@ -114,7 +114,12 @@ port! {
 /// Sugar over any [`PresenceStore`]; implemented for all of them.
 pub trait PresenceStoreExt: PresenceStore {
     /// Renews one lease.
-    fn renew(&self, user: &UserId, session: &SessionId, lease: Duration) -> impl Future<Output = Result<Renewal>> + Send {
+    fn renew(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        lease: Duration,
+    ) -> impl Future<Output = Result<Renewal>> + Send {
         let one = [(user.clone(), session.clone())];
         async move { only(self.renew_many(&one, lease).await?) }
     }

@@ -215,7 +215,12 @@ pub trait RoomStoreExt: RoomStore {
     }
 
     /// Lets a user in, without a truth behind it.
-    fn join(&self, room: &RoomId, user: &UserId, role: RoomRole) -> impl Future<Output = Result<RoomChanged>> + Send {
+    fn join(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        role: RoomRole,
+    ) -> impl Future<Output = Result<RoomChanged>> + Send {
         let one = [RoomChange { user: user.clone(), role: Some(role), version: 0 }];
         async move { only(self.change_members(room, &one).await?) }
     }

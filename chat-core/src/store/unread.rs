@@ -142,13 +142,21 @@ pub trait UnreadStoreExt: UnreadStore {
     }
 
     /// Counts one conversation.
-    fn count(&self, user: &UserId, conversation: &ConversationId) -> impl Future<Output = Result<Option<Unread>>> + Send {
+    fn count(
+        &self,
+        user: &UserId,
+        conversation: &ConversationId,
+    ) -> impl Future<Output = Result<Option<Unread>>> + Send {
         let one = [conversation.clone()];
         async move { only(self.counts(user, &one).await?) }
     }
 
     /// Counts these conversations together; `None` if one of them is not known.
-    fn total(&self, user: &UserId, conversations: &[ConversationId]) -> impl Future<Output = Result<Option<Unread>>> + Send {
+    fn total(
+        &self,
+        user: &UserId,
+        conversations: &[ConversationId],
+    ) -> impl Future<Output = Result<Option<Unread>>> + Send {
         async move { Ok(self.counts(user, conversations).await?.into_iter().sum()) }
     }
 

@@ -11,7 +11,8 @@ use chat_core::clock::Clock;
 use chat_core::domain::Page;
 use chat_core::error::{Code, Error};
 use chat_core::store::cache::{
-    Cache, CacheEntry, CacheExt, CacheScope, FENCE, Generation, MAX_KEY_BYTES, MAX_VALUE_BYTES, Put, TypedCache,
+    Cache, CacheEntry, CacheExt, CacheScope, FENCE, Generation, MAX_KEY_BYTES, MAX_VALUE_BYTES, Put,
+    TypedCache,
 };
 use tokio::sync::{Notify, Semaphore};
 
@@ -115,7 +116,11 @@ async fn what_was_put_is_found(offer: Offer) {
     let (cache, s) = (cache(&offer), scope("s"));
     for value in [&b"plain"[..], b"", b"\0\xff\xfe\r\n", "日本".as_bytes()] {
         cache.put(&s, "k", Bytes::copy_from_slice(value), MINUTE).await.unwrap();
-        assert_eq!(cache.get(&s, "k").await.unwrap().as_deref(), Some(value), "the last put holds, an empty one too");
+        assert_eq!(
+            cache.get(&s, "k").await.unwrap().as_deref(),
+            Some(value),
+            "the last put holds, an empty one too"
+        );
     }
 }
 
@@ -193,7 +198,8 @@ async fn a_value_is_gone_at_its_time_to_live(offer: Offer) {
 
 async fn every_entry_has_its_own_time_to_live(offer: Offer) {
     let (cache, s) = (cache(&offer), scope("s"));
-    let entries = [entry("short", "1", MILLI), entry("long", "2", MINUTE), entry("longer", "3", MINUTE * 60 * 24 * 30)];
+    let entries =
+        [entry("short", "1", MILLI), entry("long", "2", MINUTE), entry("longer", "3", MINUTE * 60 * 24 * 30)];
     cache.put_many(&s, &entries, Put::Always).await.unwrap();
     let asked = names(&["short", "long", "longer"]);
     assert_eq!(cache.get_many(&s, &asked).await.unwrap().values, [bytes("1"), bytes("2"), bytes("3")]);
@@ -260,7 +266,8 @@ async fn a_bad_key_is_refused(offer: Offer) {
 
 async fn a_bad_entry_refuses_its_whole_batch(offer: Offer) {
     let (cache, s) = (cache(&offer), scope("s"));
-    let too_large = CacheEntry { key: "k".to_owned(), value: vec![0; MAX_VALUE_BYTES + 1].into(), ttl: MINUTE };
+    let too_large =
+        CacheEntry { key: "k".to_owned(), value: vec![0; MAX_VALUE_BYTES + 1].into(), ttl: MINUTE };
     let bad = [
         (entry("", "v", MINUTE), Code::CacheKey),
         (entry("k", "v", Duration::ZERO), Code::CacheKey),
@@ -393,7 +400,8 @@ async fn scopes_are_apart(offer: Offer) {
 
 /// Keys that every ambiguous way of joining, matching or cutting confuses.
 fn hostile_keys() -> Vec<String> {
-    let control = ["\0", "a\0b", "\n", "\r\n", "\t", "\u{7f}", " ", "a", "ab", "b", "a*b", "s:a", "::", "{s}a"];
+    let control =
+        ["\0", "a\0b", "\n", "\r\n", "\t", "\u{7f}", " ", "a", "ab", "b", "a*b", "s:a", "::", "{s}a"];
     hostile_ids().into_iter().chain(names(&control)).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -409,7 +417,10 @@ async fn hostile_keys_reach_nobody_else(offer: Offer) {
     for (nth, key) in keys.iter().enumerate() {
         assert!(cache.remove(&s, key).await.unwrap(), "{key:?}");
         let left = cache.get_many(&s, &keys).await.unwrap().values;
-        assert!(left[..=nth].iter().all(Option::is_none) && left[nth + 1..] == expected[nth + 1..], "{key:?}");
+        assert!(
+            left[..=nth].iter().all(Option::is_none) && left[nth + 1..] == expected[nth + 1..],
+            "{key:?}"
+        );
     }
 }
 
@@ -431,7 +442,8 @@ async fn keys_are_listed_by_prefix_in_order(offer: Offer) {
 
 async fn what_is_over_is_not_listed(offer: Offer) {
     let (cache, s) = (cache(&offer), scope("s"));
-    let entries = [entry("a", "v", MILLI), entry("b", "v", MINUTE), entry("c", "v", MILLI), entry("d", "v", MINUTE)];
+    let entries =
+        [entry("a", "v", MILLI), entry("b", "v", MINUTE), entry("c", "v", MILLI), entry("d", "v", MINUTE)];
     cache.put_many(&s, &entries, Put::Always).await.unwrap();
     assert_eq!(all_keys(&*cache, &s, "", 1).await, ["a", "b", "c", "d"]);
     offer.clock.advance(MILLI);
@@ -463,7 +475,8 @@ async fn keys_that_stay_are_listed_once_while_others_come_and_go(offer: Offer) {
         async move {
             if task == 0 {
                 for nth in 0..400 {
-                    let (come, gone) = (format!("{:03} comes", nth % 100), format!("{:03} comes", (nth + 50) % 100));
+                    let (come, gone) =
+                        (format!("{:03} comes", nth % 100), format!("{:03} comes", (nth + 50) % 100));
                     cache.put(&s, &come, "v", MINUTE).await.unwrap();
                     cache.remove(&s, &gone).await.unwrap();
                     tokio::task::yield_now().await;
@@ -541,7 +554,10 @@ async fn a_claim_is_not_a_key(offer: Offer) {
     assert!(!cache.remove(&s, "job").await.unwrap());
     cache.put(&s, "job", "v", MINUTE).await.unwrap();
     assert_eq!(all_keys(&*cache, &s, "", 10).await, ["job"]);
-    assert!(!cache.claim(&s, "job", "ben", MINUTE).await.unwrap(), "neither removing nor putting a key ends a claim");
+    assert!(
+        !cache.claim(&s, "job", "ben", MINUTE).await.unwrap(),
+        "neither removing nor putting a key ends a claim"
+    );
     cache.release(&s, "job", "ann").await.unwrap();
     assert_eq!(cache.get(&s, "job").await.unwrap(), bytes("v"));
 }
@@ -569,11 +585,14 @@ async fn hostile_claims_reach_nobody_else(offer: Offer) {
 async fn of_racing_claims_one_wins(offer: Offer) {
     let (cache, s) = (cache(&offer), scope("s"));
     for round in 0..20 {
-        let won = at_once(32, |nth| {
-            let (cache, s) = (Arc::clone(&cache), s.clone());
-            async move { cache.claim(&s, &format!("job {round}"), &format!("owner {nth}"), MINUTE).await.unwrap() }
-        })
-        .await;
+        let won =
+            at_once(32, |nth| {
+                let (cache, s) = (Arc::clone(&cache), s.clone());
+                async move {
+                    cache.claim(&s, &format!("job {round}"), &format!("owner {nth}"), MINUTE).await.unwrap()
+                }
+            })
+            .await;
         assert_eq!(won.iter().filter(|won| **won).count(), 1, "of 32 owners in round {round}");
         let winner = won.iter().position(|won| *won).expect("a winner");
         assert!(cache.release(&s, &format!("job {round}"), &format!("owner {winner}")).await.unwrap());
@@ -790,7 +809,10 @@ async fn a_failed_load_is_not_remembered(offer: Offer) {
         }
     })
     .await;
-    assert!(found.iter().flatten().all(|name| name.as_deref() == Some("Ada")), "one's failure is nobody else's");
+    assert!(
+        found.iter().flatten().all(|name| name.as_deref() == Some("Ada")),
+        "one's failure is nobody else's"
+    );
     assert!((1..16).step_by(2).all(|nth| found[nth].is_ok()));
     assert_eq!(loads.so_far(), 1);
 }
@@ -816,7 +838,11 @@ async fn nothing_is_remembered_only_if_asked(offer: Offer) {
     assert_eq!(names.get("nobody").await.unwrap().as_deref(), Some("Ada"));
     names.get_or_load("late", || loads.of(None)).await.unwrap();
     names.put("late", &"Eve".to_owned()).await.unwrap();
-    assert_eq!(names.get("late").await.unwrap().as_deref(), Some("Eve"), "a put replaces a remembered nothing");
+    assert_eq!(
+        names.get("late").await.unwrap().as_deref(),
+        Some("Eve"),
+        "a put replaces a remembered nothing"
+    );
 }
 
 async fn unreadable_bytes_are_a_miss(offer: Offer) {
@@ -917,7 +943,10 @@ async fn a_failing_cache_is_passed_by(offer: Offer) {
     outage.begin();
     for key in ["known", "unknown"] {
         for _ in 0..2 {
-            assert_eq!(names.get_or_load(key, || loads.of(Some("Eve"))).await.unwrap().as_deref(), Some("Eve"));
+            assert_eq!(
+                names.get_or_load(key, || loads.of(Some("Eve"))).await.unwrap().as_deref(),
+                Some("Eve")
+            );
         }
         unavailable(names.get(key).await);
         unavailable(names.put(key, &"Joy".to_owned()).await);

@@ -24,16 +24,48 @@ const TIMES: &[Duration] = &[Duration::from_secs(1), FENCE, Duration::from_secs(
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Get { scope: usize, keys: Vec<usize> },
-    Put { scope: usize, entries: Vec<(usize, u8, Duration)> },
+    Get {
+        scope: usize,
+        keys: Vec<usize>,
+    },
+    Put {
+        scope: usize,
+        entries: Vec<(usize, u8, Duration)>,
+    },
     /// A fill whose lookup came so many generations ago.
-    Fill { scope: usize, entries: Vec<(usize, u8, Duration)>, ago: usize },
-    Renew { scope: usize, keys: Vec<usize>, ttl: Duration },
-    Remove { scope: usize, keys: Vec<usize> },
-    Invalidate { scope: usize },
-    Keys { scope: usize, prefix: usize, limit: usize },
-    Claim { scope: usize, name: usize, owner: usize, ttl: Duration },
-    Release { scope: usize, name: usize, owner: usize },
+    Fill {
+        scope: usize,
+        entries: Vec<(usize, u8, Duration)>,
+        ago: usize,
+    },
+    Renew {
+        scope: usize,
+        keys: Vec<usize>,
+        ttl: Duration,
+    },
+    Remove {
+        scope: usize,
+        keys: Vec<usize>,
+    },
+    Invalidate {
+        scope: usize,
+    },
+    Keys {
+        scope: usize,
+        prefix: usize,
+        limit: usize,
+    },
+    Claim {
+        scope: usize,
+        name: usize,
+        owner: usize,
+        ttl: Duration,
+    },
+    Release {
+        scope: usize,
+        name: usize,
+        owner: usize,
+    },
     Time(Tick),
 }
 
@@ -130,7 +162,13 @@ impl Scope {
         }
     }
 
-    fn looked_up(&mut self, asked: &dyn std::fmt::Debug, key: usize, found: Option<&Bytes>, now: Timestamp) -> Agreement {
+    fn looked_up(
+        &mut self,
+        asked: &dyn std::fmt::Debug,
+        key: usize,
+        found: Option<&Bytes>,
+        now: Timestamp,
+    ) -> Agreement {
         let value = self.values.get(&key).map(|value| value.what.clone());
         holds(there(&self.values, key, now).allows(found.is_some()), asked, || {
             format!("{:?} was {found:?}, not {value:?}", KEYS[key])
@@ -142,7 +180,14 @@ impl Scope {
         Ok(())
     }
 
-    fn fill(&mut self, asked: &dyn std::fmt::Debug, key: usize, begun: Generation, kept: bool, now: Timestamp) -> Agreement {
+    fn fill(
+        &mut self,
+        asked: &dyn std::fmt::Debug,
+        key: usize,
+        begun: Generation,
+        kept: bool,
+        now: Timestamp,
+    ) -> Agreement {
         let outdated = self.generations.last() != Some(&begun);
         let (value, fence) = (there(&self.values, key, now), there(&self.fences, key, now));
         let may_keep = !outdated && value != There::Yes && fence != There::Yes;

@@ -75,7 +75,12 @@ impl Auth {
     pub fn hs256(secret: &Secret, realm: Realm) -> Self {
         let bytes = secret.expose().as_bytes();
         let signing = Some(EncodingKey::from_secret(bytes));
-        Self { validation: validation(Algorithm::HS256, &realm), realm, key: DecodingKey::from_secret(bytes), signing }
+        Self {
+            validation: validation(Algorithm::HS256, &realm),
+            realm,
+            key: DecodingKey::from_secret(bytes),
+            signing,
+        }
     }
 
     /// Tokens signed with the private part of an RSA key (RS256); this is the public part as PEM.
@@ -83,8 +88,9 @@ impl Auth {
     /// # Errors
     /// [`Code::ConfigInvalid`] when that is no such key.
     pub fn rs256(pem: &str, realm: Realm) -> Result<Self> {
-        let key = DecodingKey::from_rsa_pem(pem.as_bytes())
-            .map_err(|error| Error::invalid(Code::ConfigInvalid, "not an RSA public key in PEM").caused_by(error))?;
+        let key = DecodingKey::from_rsa_pem(pem.as_bytes()).map_err(|error| {
+            Error::invalid(Code::ConfigInvalid, "not an RSA public key in PEM").caused_by(error)
+        })?;
         Ok(Self { validation: validation(Algorithm::RS256, &realm), realm, key, signing: None })
     }
 
@@ -141,7 +147,10 @@ impl Auth {
 
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth").field("realm", &self.realm).field("signs", &self.signs()).finish_non_exhaustive()
+        f.debug_struct("Auth")
+            .field("realm", &self.realm)
+            .field("signs", &self.signs())
+            .finish_non_exhaustive()
     }
 }
 
@@ -200,7 +209,10 @@ mod tests {
         });
         let identity = auth().verify(&token, NOW).unwrap();
         assert_eq!((identity.user.as_str(), identity.name.as_deref()), ("ada", Some("Ada")));
-        assert_eq!((identity.role, identity.expires), (PlatformRole::Admin, NOW.after(Duration::from_secs(60))));
+        assert_eq!(
+            (identity.role, identity.expires),
+            (PlatformRole::Admin, NOW.after(Duration::from_secs(60)))
+        );
     }
 
     #[test]
@@ -215,7 +227,9 @@ mod tests {
 
     #[test]
     fn expiry_has_a_leeway_of_five_seconds() {
-        let expired = |ago: i64| code(&token(Algorithm::HS256, "a secret", |claims| claims["exp"] = json!(SECONDS - ago)));
+        let expired = |ago: i64| {
+            code(&token(Algorithm::HS256, "a secret", |claims| claims["exp"] = json!(SECONDS - ago)))
+        };
         assert_eq!(expired(4), None);
         assert_eq!(expired(5), Some(Code::AuthExpired));
     }

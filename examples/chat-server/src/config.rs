@@ -65,7 +65,8 @@ impl Config {
         refuse_backends(&mut env);
         let (auth, dev, made_up_secret) = sign_in(&mut env);
         if dev && !listen.ip().is_loopback() {
-            let what = "anybody may sign in as anybody under --dev, so only a loopback address will do; give a key";
+            let what =
+                "anybody may sign in as anybody under --dev, so only a loopback address will do; give a key";
             env.problem("LISTEN", what);
         }
         finish(env, stray)?;
@@ -110,8 +111,12 @@ fn refuse_backends(env: &mut Env) {
 /// How tokens are checked, whether anybody signs in by name, and whether the secret was made up.
 fn sign_in(env: &mut Env) -> (Option<Auth>, bool, bool) {
     let realm = Realm::default();
-    let realm = Realm { issuer: env.get("JWT_ISSUER", realm.issuer), audience: env.get("JWT_AUDIENCE", realm.audience) };
-    let (secret, public, asked) = (env.secret("JWT_SECRET"), env.optional::<String>("JWT_PUBLIC_KEY"), env.flag("DEV"));
+    let realm = Realm {
+        issuer: env.get("JWT_ISSUER", realm.issuer),
+        audience: env.get("JWT_AUDIENCE", realm.audience),
+    };
+    let (secret, public, asked) =
+        (env.secret("JWT_SECRET"), env.optional::<String>("JWT_PUBLIC_KEY"), env.flag("DEV"));
     match (secret, public) {
         (Some(_), Some(_)) => {
             env.problem("JWT_PUBLIC_KEY", "there is a secret too; give one of them");
@@ -133,7 +138,10 @@ fn public_key(env: &mut Env, key: &str, realm: Realm) -> Option<Auth> {
     match pem.map(|pem| Auth::rs256(&pem, realm)) {
         Ok(Ok(auth)) => return Some(auth),
         Ok(Err(_)) => env.problem("JWT_PUBLIC_KEY", "not an RSA public key in PEM"),
-        Err(error) => env.problem("JWT_PUBLIC_KEY", &format!("neither PEM nor a file that can be read ({})", error.kind())),
+        Err(error) => env.problem(
+            "JWT_PUBLIC_KEY",
+            &format!("neither PEM nor a file that can be read ({})", error.kind()),
+        ),
     }
     None
 }
@@ -148,7 +156,8 @@ fn finish(env: Env, stray: Vec<String>) -> Result<()> {
     let found = env.finish().err();
     let known = found.as_ref().and_then(|error| error.detail("reason")).map(ToOwned::to_owned);
     // A stray argument may be a secret in the wrong place: it is not repeated.
-    let stray = (!stray.is_empty()).then(|| format!("{} argument(s) that are neither --options nor their values", stray.len()));
+    let stray = (!stray.is_empty())
+        .then(|| format!("{} argument(s) that are neither --options nor their values", stray.len()));
     let problems: Vec<String> = known.into_iter().chain(stray).collect();
     if problems.is_empty() { Ok(()) } else { Err(Error::invalid(Code::ConfigInvalid, problems.join("; "))) }
 }
@@ -175,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_key_ends_dev_and_an_argument_wins() {
-        let config = read(&["--listen", "127.0.0.1:0", "--jwt-secret=s"], &[("CHAT_LISTEN", "127.0.0.1:1")]).unwrap();
+        let config =
+            read(&["--listen", "127.0.0.1:0", "--jwt-secret=s"], &[("CHAT_LISTEN", "127.0.0.1:1")]).unwrap();
         assert_eq!(config.listen.port(), 0);
         assert!(!config.dev && !config.made_up_secret);
         assert!(read(&["--dev", "--jwt-secret", "s"], &[]).unwrap().dev);
@@ -194,19 +204,44 @@ mod tests {
     #[test]
     fn every_problem_is_told_at_once_and_no_secret_is() {
         let told = problems(
-            &["--listen", "here", "--lissten=x", "hunter2", "--redis", "redis://:hunter2@h", "--max-members", "many"],
-            &[("CHAT_JWT_SECRET", "hunter2"), ("CHAT_JWT_PUBLIC_KEY", "/nowhere"), ("CHAT_TEST_REQUIRE", "node")],
+            &[
+                "--listen",
+                "here",
+                "--lissten=x",
+                "hunter2",
+                "--redis",
+                "redis://:hunter2@h",
+                "--max-members",
+                "many",
+            ],
+            &[
+                ("CHAT_JWT_SECRET", "hunter2"),
+                ("CHAT_JWT_PUBLIC_KEY", "/nowhere"),
+                ("CHAT_TEST_REQUIRE", "node"),
+            ],
         );
-        for part in ["CHAT_LISTEN", "did you mean CHAT_LISTEN", "CHAT_REDIS: not built", "CHAT_MAX_MEMBERS", "one of them"] {
+        for part in [
+            "CHAT_LISTEN",
+            "did you mean CHAT_LISTEN",
+            "CHAT_REDIS: not built",
+            "CHAT_MAX_MEMBERS",
+            "one of them",
+        ] {
             assert!(told.contains(part), "{part}: {told}");
         }
-        assert!(told.contains("1 argument(s)") && !told.contains("hunter2") && !told.contains("CHAT_TEST"), "{told}");
+        assert!(
+            told.contains("1 argument(s)") && !told.contains("hunter2") && !told.contains("CHAT_TEST"),
+            "{told}"
+        );
     }
 
     #[test]
     fn a_public_key_is_checked() {
         assert!(problems(&["--jwt-public-key", "/nowhere"], &[]).contains("neither PEM nor a file"));
-        assert!(problems(&["--jwt-public-key", "-----BEGIN PUBLIC KEY-----"], &[]).contains("not an RSA public key"));
+        assert!(
+            problems(&["--jwt-public-key", "-----BEGIN PUBLIC KEY-----"], &[])
+                .contains("not an RSA public key")
+        );
         assert!(problems(&["--jwt-public-key", "/nowhere", "--dev"], &[]).contains("needs a secret"));
     }
 }

@@ -19,7 +19,8 @@ fn main() -> ExitCode {
     }
     logs::start();
     let variables = std::env::vars_os();
-    let variables = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables =
+        variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     match Config::read(arguments, variables) {
         Ok(config) => run(config),
         Err(error) => refuse(&error),
@@ -57,7 +58,8 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
 #[cfg(unix)]
 fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminated, mut interrupted) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {
             _ = terminated.recv() => {}

@@ -41,8 +41,10 @@ pub(crate) async fn heartbeats(app: Arc<App>, mut phases: watch::Receiver<Phase>
 async fn beat(app: &App) -> Result<()> {
     let conns = app.sockets.all();
     if !conns.is_empty() {
-        let leases: Vec<_> =
-            conns.iter().filter_map(|conn| Some((conn.user().clone(), conn.actor.session.clone()?))).collect();
+        let leases: Vec<_> = conns
+            .iter()
+            .filter_map(|conn| Some((conn.user().clone(), conn.actor.session.clone()?)))
+            .collect();
         let renewals = app.chat.heartbeat(&leases).await?;
         for (conn, renewal) in conns.iter().zip(renewals) {
             if renewal == Renewal::Lost {

@@ -5,6 +5,7 @@
 //! about an event log that fails, or about the inside at the very end, runs on a server in this process
 //! ([`Host`](it::support::host::Host)).
 #![allow(
+    clippy::future_not_send,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use chat_core::clock::Timestamp;
 use chat_core::domain::id::Id;
 use chat_core::domain::message::ThreadPlace;
-use chat_core::domain::{Attachment, ConversationKind, Mentions, MessageId, MessageKind, ReadPosition, RoomRole, Seq};
+use chat_core::domain::{
+    Attachment, ConversationKind, Mentions, MessageId, MessageKind, ReadPosition, RoomRole, Seq,
+};
 use chat_core::event::*;
 use serde_json::json;
 

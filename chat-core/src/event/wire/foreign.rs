@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::{Entry, Origin, PAYLOAD, Undecodable, flat};
 use crate::clock::Timestamp;
 use crate::domain::id::Id;
-use crate::domain::{ReadPosition, 
-    ConversationId, ConversationKind, Mentions, MessageId, MessageKind, RoomRole, Seq, UserId,
+use crate::domain::{
+    ConversationId, ConversationKind, Mentions, MessageId, MessageKind, ReadPosition, RoomRole, Seq, UserId,
 };
 use crate::event::payload::*;
 use crate::event::{Envelope, Event, EventKind, Unknown};

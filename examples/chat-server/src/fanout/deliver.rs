@@ -3,12 +3,11 @@
 use chat_core::clock::Timestamp;
 use chat_core::domain::page::{MAX_PAGE, Page};
 use chat_core::domain::presence::ChosenStatus;
-use chat_core::domain::{
-    ConversationId, ConversationKind, MessageId, PresenceStatus, Seq, UserId,
-};
+use chat_core::domain::{ConversationId, ConversationKind, MessageId, PresenceStatus, Seq, UserId};
 use chat_core::error::{Code, Result};
 use chat_core::event::{
-    ConversationCreated, ConversationNameUpdated, CoveredIds, DeleteType, Envelope, Event, MessageDeleted, MessageSent, ParticipantAdded,
+    ConversationCreated, ConversationNameUpdated, CoveredIds, DeleteType, Envelope, Event, MessageDeleted,
+    MessageSent, ParticipantAdded,
 };
 use chat_core::store::messages::{Anchor, HistoryQuery, HistoryScope};
 use chat_core::store::{ConversationStoreExt, PresenceStoreExt};
@@ -45,10 +44,24 @@ async fn tell(app: &App, envelope: &Envelope) -> Result<()> {
         }
         Event::MessageDeleted(event) => deleted(app, event).await?,
         Event::MessageReactionAdded(event) => {
-            reaction(app, (&event.message_id, &event.conversation_id, &event.user_id), &event.emoji, event.count, true, at);
+            reaction(
+                app,
+                (&event.message_id, &event.conversation_id, &event.user_id),
+                &event.emoji,
+                event.count,
+                true,
+                at,
+            );
         }
         Event::MessageReactionRemoved(event) => {
-            reaction(app, (&event.message_id, &event.conversation_id, &event.user_id), &event.emoji, event.count, false, at);
+            reaction(
+                app,
+                (&event.message_id, &event.conversation_id, &event.user_id),
+                &event.emoji,
+                event.count,
+                false,
+                at,
+            );
         }
         Event::MessagePinned(event) => {
             let changes = json!({ "pinnedMessage": { "messageId": event.message_id, "on": true } });
@@ -76,7 +89,9 @@ async fn tell(app: &App, envelope: &Envelope) -> Result<()> {
             room(app, &event.conversation_id, "file:deleted", &payload);
         }
         Event::TypingStarted(event) => typing(app, &event.conversation_id, &event.user_id, "userTyping"),
-        Event::TypingStopped(event) => typing(app, &event.conversation_id, &event.user_id, "userStoppedTyping"),
+        Event::TypingStopped(event) => {
+            typing(app, &event.conversation_id, &event.user_id, "userStoppedTyping")
+        }
         Event::PresenceOnline(event) => online(app, &event.user_id, &event.conversations, at).await?,
         Event::PresenceIdle(event) => {
             let payload = json!({ "userId": event.user_id, "timestamp": at });
@@ -128,8 +143,12 @@ async fn conversation(app: &App, event: &Event, at: Timestamp) -> Result<()> {
 /// What a member keeps for itself, for its own devices.
 fn settings(app: &App, event: &Event, at: Timestamp) {
     let (conversation, user, changes, counts) = match event {
-        Event::ConversationArchived(event) => (&event.conversation_id, &event.user_id, json!({ "archived": true }), true),
-        Event::ConversationUnarchived(event) => (&event.conversation_id, &event.user_id, json!({ "archived": false }), true),
+        Event::ConversationArchived(event) => {
+            (&event.conversation_id, &event.user_id, json!({ "archived": true }), true)
+        }
+        Event::ConversationUnarchived(event) => {
+            (&event.conversation_id, &event.user_id, json!({ "archived": false }), true)
+        }
         Event::ConversationMuted(event) => {
             let changes = match event.until {
                 Some(until) => json!({ "muted": true, "mutedUntil": until }),
@@ -137,12 +156,19 @@ fn settings(app: &App, event: &Event, at: Timestamp) {
             };
             (&event.conversation_id, &event.user_id, changes, true)
         }
-        Event::ConversationUnmuted(event) => (&event.conversation_id, &event.user_id, json!({ "muted": false }), true),
-        Event::ConversationPinned(event) => (&event.conversation_id, &event.user_id, json!({ "pinned": true }), false),
-        Event::ConversationUnpinned(event) => (&event.conversation_id, &event.user_id, json!({ "pinned": false }), false),
+        Event::ConversationUnmuted(event) => {
+            (&event.conversation_id, &event.user_id, json!({ "muted": false }), true)
+        }
+        Event::ConversationPinned(event) => {
+            (&event.conversation_id, &event.user_id, json!({ "pinned": true }), false)
+        }
+        Event::ConversationUnpinned(event) => {
+            (&event.conversation_id, &event.user_id, json!({ "pinned": false }), false)
+        }
         _ => return,
     };
-    let payload = json!({ "conversationId": conversation, "changes": changes, "updatedBy": user, "timestamp": at });
+    let payload =
+        json!({ "conversationId": conversation, "changes": changes, "updatedBy": user, "timestamp": at });
     if let Some(frame) = Frame::new("conversation:updated", &payload) {
         app.sockets.send_user(user, &frame);
     }
@@ -253,7 +279,8 @@ async fn created(app: &App, event: &ConversationCreated, at: Timestamp) -> Resul
     } else {
         app.sockets.join(id, &event.participants, event.participant_count);
     }
-    let payload = announcement(id, event.kind, event.name.as_deref(), &event.created_by, &event.participants, at);
+    let payload =
+        announcement(id, event.kind, event.name.as_deref(), &event.created_by, &event.participants, at);
     room(app, id, "conversation:created", &payload);
     Ok(())
 }
@@ -316,7 +343,13 @@ async fn online(app: &App, user: &UserId, conversations: &[ConversationId], at: 
         Some(PresenceStatus::Dnd) => PresenceStatus::Dnd,
         _ => PresenceStatus::Online,
     };
-    contacts(app, user, conversations, "user_online", &json!({ "userId": user, "status": status, "timestamp": at }));
+    contacts(
+        app,
+        user,
+        conversations,
+        "user_online",
+        &json!({ "userId": user, "status": status, "timestamp": at }),
+    );
     Ok(())
 }
 
@@ -334,7 +367,13 @@ async fn offline(app: &App, user: &UserId, conversations: &[ConversationId], at:
     Ok(())
 }
 
-fn contacts(app: &App, user: &UserId, conversations: &[ConversationId], event: &'static str, payload: &Value) {
+fn contacts(
+    app: &App,
+    user: &UserId,
+    conversations: &[ConversationId],
+    event: &'static str,
+    payload: &Value,
+) {
     if let Some(frame) = Frame::new(event, payload) {
         app.sockets.send_rooms(conversations, user, &frame);
     }
@@ -347,7 +386,12 @@ fn typing(app: &App, conversation: &ConversationId, user: &UserId, event: &'stat
 }
 
 /// Another name, and the picture if that changed with it.
-pub(super) fn renamed(app: &App, name: &ConversationNameUpdated, picture: Option<Option<String>>, at: Timestamp) {
+pub(super) fn renamed(
+    app: &App,
+    name: &ConversationNameUpdated,
+    picture: Option<Option<String>>,
+    at: Timestamp,
+) {
     let changes = match picture {
         Some(avatar) => json!({ "name": name.name, "avatar": avatar }),
         None => json!({ "name": name.name }),
@@ -356,7 +400,8 @@ pub(super) fn renamed(app: &App, name: &ConversationNameUpdated, picture: Option
 }
 
 fn updated(app: &App, conversation: &ConversationId, by: &UserId, changes: &Value, at: Timestamp) {
-    let payload = json!({ "conversationId": conversation, "changes": changes, "updatedBy": by, "timestamp": at });
+    let payload =
+        json!({ "conversationId": conversation, "changes": changes, "updatedBy": by, "timestamp": at });
     room(app, conversation, "conversation:updated", &payload);
 }
 

@@ -98,7 +98,9 @@ impl Merge {
             match event {
                 Ok(envelope) => {
                     match &envelope.event {
-                        Event::MessageSent(sent) => *self.sent.entry(sent.message_id.clone()).or_default() += 1,
+                        Event::MessageSent(sent) => {
+                            *self.sent.entry(sent.message_id.clone()).or_default() += 1
+                        }
                         Event::ConversationCreated(new) => {
                             *self.created.entry(new.conversation_id.clone()).or_default() += 1;
                         }
@@ -143,7 +145,8 @@ impl Merge {
         let lane = self.lanes.iter_mut().find(|lane| lane.cursor.topic == Topic::Conversations)?;
         match &lane.events.front()?.event {
             Event::ConversationAvatarUpdated(picture)
-                if picture.conversation_id == name.conversation_id && picture.updated_by == name.updated_by =>
+                if picture.conversation_id == name.conversation_id
+                    && picture.updated_by == name.updated_by =>
             {
                 let avatar = picture.avatar.clone();
                 lane.events.pop_front();
@@ -201,30 +204,36 @@ mod tests {
     }
 
     fn sent(at: u64, message: &str, kind: MessageKind) -> Envelope {
-        envelope(at, MessageSent {
-            message_id: id(message),
-            conversation_id: id("c"),
-            conversation_kind: ConversationKind::Group,
-            seq: Seq(at),
-            sender_id: None,
-            receiver_id: None,
-            kind,
-            content: String::new(),
-            attachments: Vec::new(),
-            reply_to: None,
-            thread: None,
-            mentions: Default::default(),
-            silent: false,
-            metadata: Default::default(),
-            client_key: None,
-            timestamp: Timestamp::from_millis(at),
-        })
+        envelope(
+            at,
+            MessageSent {
+                message_id: id(message),
+                conversation_id: id("c"),
+                conversation_kind: ConversationKind::Group,
+                seq: Seq(at),
+                sender_id: None,
+                receiver_id: None,
+                kind,
+                content: String::new(),
+                attachments: Vec::new(),
+                reply_to: None,
+                thread: None,
+                mentions: Default::default(),
+                silent: false,
+                metadata: Default::default(),
+                client_key: None,
+                timestamp: Timestamp::from_millis(at),
+            },
+        )
     }
 
     fn reaction(at: u64, message: &str) -> Envelope {
         let user_id: UserId = id("u");
         let (message_id, conversation_id, emoji) = (id(message), id("c"), "👍".to_owned());
-        envelope(at, MessageReactionAdded { message_id, conversation_id, seq: Seq(1), user_id, emoji, count: 1 })
+        envelope(
+            at,
+            MessageReactionAdded { message_id, conversation_id, seq: Seq(1), user_id, emoji, count: 1 },
+        )
     }
 
     fn typing(at: u64) -> Envelope {
@@ -232,14 +241,17 @@ mod tests {
     }
 
     fn created(at: u64) -> Envelope {
-        envelope(at, ConversationCreated {
-            conversation_id: id("c"),
-            kind: ConversationKind::Group,
-            created_by: id("u"),
-            participants: Vec::new(),
-            participant_count: 0,
-            name: None,
-        })
+        envelope(
+            at,
+            ConversationCreated {
+                conversation_id: id("c"),
+                kind: ConversationKind::Group,
+                created_by: id("u"),
+                participants: Vec::new(),
+                participant_count: 0,
+                name: None,
+            },
+        )
     }
 
     /// One read of everything, as the log would answer it.
@@ -247,7 +259,8 @@ mod tests {
         topics()
             .into_iter()
             .filter_map(|topic| {
-                let events: Vec<_> = events.iter().filter(|event| event.topic() == topic).cloned().map(Ok).collect();
+                let events: Vec<_> =
+                    events.iter().filter(|event| event.topic() == topic).cloned().map(Ok).collect();
                 let next = TailCursor { topic, after: Some(Position("x".to_owned())) };
                 (!events.is_empty()).then_some(TailRead::Events { events, next })
             })
@@ -259,21 +272,33 @@ mod tests {
     }
 
     fn order(merge: &mut Merge) -> Vec<(u64, String)> {
-        std::iter::from_fn(|| merge.next()).map(|envelope| (envelope.at.as_millis(), envelope.name().to_owned())).collect()
+        std::iter::from_fn(|| merge.next())
+            .map(|envelope| (envelope.at.as_millis(), envelope.name().to_owned()))
+            .collect()
     }
 
     #[test]
     fn topics_are_told_by_time() {
         let mut merge = merge();
         let text = MessageKind::Text;
-        merge.take(reads(vec![sent(5, "b", text), reaction(3, "a"), typing(4), sent(6, "s", MessageKind::System)]));
+        merge.take(reads(vec![
+            sent(5, "b", text),
+            reaction(3, "a"),
+            typing(4),
+            sent(6, "s", MessageKind::System),
+        ]));
         assert_eq!(order(&mut merge).iter().map(|(at, _)| *at).collect::<Vec<_>>(), [3, 4, 5, 6]);
     }
 
     #[test]
     fn a_thing_comes_before_what_is_said_about_it_whatever_the_clocks_say() {
         let mut merge = merge();
-        merge.take(reads(vec![created(9), sent(5, "m", MessageKind::Text), reaction(3, "m"), reaction(4, "older")]));
+        merge.take(reads(vec![
+            created(9),
+            sent(5, "m", MessageKind::Text),
+            reaction(3, "m"),
+            reaction(4, "older"),
+        ]));
         let told: Vec<_> = order(&mut merge).into_iter().map(|(at, _)| at).collect();
         assert_eq!(told, [9, 5, 3, 4]);
     }

@@ -93,8 +93,12 @@ impl Fanout {
             }
             for envelope in events.iter().flatten() {
                 match &envelope.event {
-                    Event::ParticipantRemoved(gone) => self.app.sockets.expel(&gone.conversation_id, &gone.participant_id),
-                    Event::ParticipantLeft(gone) => self.app.sockets.expel(&gone.conversation_id, &gone.participant_id),
+                    Event::ParticipantRemoved(gone) => {
+                        self.app.sockets.expel(&gone.conversation_id, &gone.participant_id)
+                    }
+                    Event::ParticipantLeft(gone) => {
+                        self.app.sockets.expel(&gone.conversation_id, &gone.participant_id)
+                    }
                     _ => {}
                 }
             }

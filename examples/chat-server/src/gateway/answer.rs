@@ -42,7 +42,9 @@ impl From<&Error> for ErrorBody {
         Self {
             code: error.code().as_str(),
             message: error.message(Locale::En),
-            retry_after_ms: error.retry_after().map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1)),
+            retry_after_ms: error
+                .retry_after()
+                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1)),
         }
     }
 }
@@ -70,7 +72,9 @@ pub(crate) fn told_code(code: Code) -> Code {
         Code::ConversationNotFound | Code::RoomNotFound => Code::Forbidden,
         Code::CacheKey => Code::Internal,
         code => match code.kind() {
-            ErrorKind::Corrupt | ErrorKind::Config | ErrorKind::Unsupported | ErrorKind::Internal => Code::Internal,
+            ErrorKind::Corrupt | ErrorKind::Config | ErrorKind::Unsupported | ErrorKind::Internal => {
+                Code::Internal
+            }
             _ => code,
         },
     }
@@ -118,7 +122,8 @@ mod tests {
 
     #[test]
     fn nothing_of_the_inside_is_told() {
-        let inside = Error::new(Code::DataCorrupt).with("reason", "row 7").caused_by(std::io::Error::other("secret"));
+        let inside =
+            Error::new(Code::DataCorrupt).with("reason", "row 7").caused_by(std::io::Error::other("secret"));
         assert_eq!(value(Err(inside))["error"]["code"], "chat.internal");
         let unseen = Error::new(Code::ConversationNotFound).with("conversation", "c1");
         let told = value(Err(unseen)).to_string();

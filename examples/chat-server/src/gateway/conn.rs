@@ -135,7 +135,9 @@ impl Conn {
         if !self.session.hand_over(frame.body.get().len(), self.out_bytes) {
             return self.overflow();
         }
-        if let Err(SendError::Socket(SocketError::InternalChannelFull)) = socket.emit(frame.event, &*frame.body) {
+        if let Err(SendError::Socket(SocketError::InternalChannelFull)) =
+            socket.emit(frame.event, &*frame.body)
+        {
             self.overflow();
         }
     }

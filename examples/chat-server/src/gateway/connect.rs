@@ -104,7 +104,8 @@ async fn try_admit(app: &Arc<App>, socket: &Arc<Socket>, auth: Option<&str>) -> 
     find_line(socket, &session);
     let lease = SessionId::from_uuid(uuid::Uuid::new_v4());
     let actor = Actor { user: identity.user.clone(), session: Some(lease), role: identity.role };
-    let arrival = Arrival { id: app.next_conn(), actor, identity, device, session, out_bytes: app.options.out_bytes };
+    let arrival =
+        Arrival { id: app.next_conn(), actor, identity, device, session, out_bytes: app.options.out_bytes };
     let conn = Arc::new(Conn::new(arrival, socket));
     app.arrive(&conn);
     if let Err(error) = arrive(app, &conn).await {
@@ -117,7 +118,8 @@ async fn try_admit(app: &Arc<App>, socket: &Arc<Socket>, auth: Option<&str>) -> 
 
 /// Who it is, and on what device.
 fn identify(app: &App, auth: Option<&str>) -> Result<(Identity, Option<Device>)> {
-    let auth: Json = auth.map_or(Ok(Json::Null), serde_json::from_str).map_err(|_| Error::new(Code::AuthInvalid))?;
+    let auth: Json =
+        auth.map_or(Ok(Json::Null), serde_json::from_str).map_err(|_| Error::new(Code::AuthInvalid))?;
     let token = match auth.get("token") {
         None | Some(Json::Null) => "",
         Some(Json::String(token)) => token.as_str(),
@@ -154,7 +156,8 @@ async fn name(app: &App, identity: &Identity) {
 /// The line of a session that began as a WebSocket. One that is upgraded later is found by the HTTP side.
 fn find_line(socket: &Socket, session: &Session) {
     let request = socket.req_parts();
-    let at_once = request.uri.query().is_some_and(|query| query.split('&').any(|part| part == "transport=websocket"));
+    let at_once =
+        request.uri.query().is_some_and(|query| query.split('&').any(|part| part == "transport=websocket"));
     if at_once
         && socket.transport_type() == TransportType::Websocket
         && let Some(ConnectInfo(line)) = request.extensions.get::<ConnectInfo<Line>>()

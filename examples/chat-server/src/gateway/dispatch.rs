@@ -38,7 +38,11 @@ pub(crate) async fn serve(app: Arc<App>, conn: Arc<Conn>, mut queue: mpsc::Recei
         if let Err(error) = &answer {
             report(event, error);
         }
-        metrics::answered(event, answer.as_ref().err().map(|error| told_code(error.code())), Some(watch.elapsed()));
+        metrics::answered(
+            event,
+            answer.as_ref().err().map(|error| told_code(error.code())),
+            Some(watch.elapsed()),
+        );
         incoming.into_reply().send(&answer);
     }
     // Also reached when the socket was let in but never told so.

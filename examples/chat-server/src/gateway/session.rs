@@ -38,7 +38,8 @@ impl Session {
         if before.saturating_sub(self.gone.load(Ordering::Relaxed)) <= max {
             return true;
         }
-        let carried = self.line.lock().as_ref().map_or(0, |(line, before)| line.written().saturating_sub(*before));
+        let carried =
+            self.line.lock().as_ref().map_or(0, |(line, before)| line.written().saturating_sub(*before));
         let gone = carried + self.polled.load(Ordering::Relaxed);
         self.gone.store(gone, Ordering::Relaxed);
         before.saturating_sub(gone) <= max

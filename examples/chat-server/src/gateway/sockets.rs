@@ -123,7 +123,12 @@ impl<P: Peer> Sockets<P> {
     }
 
     /// Users are in a conversation of this size from now on.
-    pub(crate) fn join<'a>(&self, conversation: &ConversationId, members: impl IntoIterator<Item = &'a UserId>, size: u64) {
+    pub(crate) fn join<'a>(
+        &self,
+        conversation: &ConversationId,
+        members: impl IntoIterator<Item = &'a UserId>,
+        size: u64,
+    ) {
         let mut inner = self.0.write();
         let Inner { users, rooms } = &mut *inner;
         for user in members {
@@ -203,7 +208,8 @@ impl<P: Peer> Sockets<P> {
     pub(crate) fn send_rooms(&self, conversations: &[ConversationId], except: &UserId, frame: &Frame) {
         let inner = self.0.read();
         let rooms = conversations.iter().filter_map(|conversation| inner.rooms.get(conversation));
-        let users: HashSet<&UserId> = rooms.flat_map(|room| &room.members).filter(|user| *user != except).collect();
+        let users: HashSet<&UserId> =
+            rooms.flat_map(|room| &room.members).filter(|user| *user != except).collect();
         for user in users {
             inner.send(user, frame);
         }

@@ -33,7 +33,8 @@ impl Progress {
         if members.next.is_some() {
             return Ok(Self::default());
         }
-        let places: Vec<_> = members.items.into_iter().map(|member| (member.user_id, conversation.clone())).collect();
+        let places: Vec<_> =
+            members.items.into_iter().map(|member| (member.user_id, conversation.clone())).collect();
         let receipts = ports.positions.receipts_many(&places).await?;
         Ok(Self(places.into_iter().map(|(user, _)| user).zip(receipts).collect()))
     }
@@ -48,7 +49,8 @@ impl Progress {
     /// The status of a message. Who joined after it is not asked.
     pub(crate) fn status(&self, message: &Message) -> Status {
         let others = self.0.iter().filter(|(user, _)| message.sender_id.as_ref() != Some(user));
-        let mut receipts = others.map(|(_, receipts)| receipts).filter(|receipts| receipts.joined < message.seq).peekable();
+        let mut receipts =
+            others.map(|(_, receipts)| receipts).filter(|receipts| receipts.joined < message.seq).peekable();
         if receipts.peek().is_none() {
             return Status::Sent;
         }
@@ -89,7 +91,8 @@ pub(crate) async fn of_messages<'a>(
     chat: &Chat,
     messages: impl IntoIterator<Item = &'a Message>,
 ) -> Result<HashMap<ConversationId, Progress>> {
-    let conversations: BTreeSet<&ConversationId> = messages.into_iter().map(|message| &message.conversation_id).collect();
+    let conversations: BTreeSet<&ConversationId> =
+        messages.into_iter().map(|message| &message.conversation_id).collect();
     let loads = conversations.iter().map(|id| Progress::load(chat, id));
     let loaded = try_join_all(loads).await?;
     Ok(conversations.into_iter().cloned().zip(loaded).collect())

@@ -6,8 +6,8 @@ use chat_core::clock::Timestamp;
 use chat_core::domain::message::{Reaction, ThreadPlace, ThreadSummary, Tombstone};
 use chat_core::domain::presence::VisiblePresence;
 use chat_core::domain::{
-    Attachment, ClientKey, ConversationId, ConversationKind, MemberSettings, Mentions, Message, MessageId, MessageKind,
-    Mute, RoomRole, Seq, UserId,
+    Attachment, ClientKey, ConversationId, ConversationKind, MemberSettings, Mentions, Message, MessageId,
+    MessageKind, Mute, RoomRole, Seq, UserId,
 };
 use chat_core::event::MessageSent;
 use chat_core::service::{ConversationView, ParticipantView};
@@ -85,7 +85,11 @@ impl<'a> MessageObject<'a> {
             silent: message.silent,
             edited_at: message.edited_at,
             deleted: message.deleted.as_ref(),
-            pin: message.pin.as_ref().filter(|_| message.is_pinned(now)).map(|pin| PinObject { by: &pin.by, at: pin.at }),
+            pin: message
+                .pin
+                .as_ref()
+                .filter(|_| message.is_pinned(now))
+                .map(|pin| PinObject { by: &pin.by, at: pin.at }),
             temporary_id: message.client_key.as_ref().filter(|_| own),
         }
     }
@@ -147,9 +151,10 @@ impl<'a> ConversationObject<'a> {
     /// A conversation; `progress` tells the status of its newest message.
     pub(crate) fn new(view: &'a ConversationView, progress: &Progress, now: Timestamp) -> Self {
         let (conversation, own) = (&view.membership.conversation, &view.membership.member);
-        let last_message = view.last_message.as_ref().map(|message| {
-            MessageObject::stored(message, &own.user_id, progress.status(message), now)
-        });
+        let last_message = view
+            .last_message
+            .as_ref()
+            .map(|message| MessageObject::stored(message, &own.user_id, progress.status(message), now));
         let other = view.other();
         let others_avatar = other.and_then(|other| other.profile.as_ref()?.avatar.as_deref());
         Self {
@@ -226,6 +231,11 @@ impl SettingsObject {
             Some(Mute::Until(until)) if now < until => Some(until),
             _ => None,
         };
-        Self { archived: settings.archived, muted: settings.is_muted(now), muted_until, pinned: settings.pinned }
+        Self {
+            archived: settings.archived,
+            muted: settings.is_muted(now),
+            muted_until,
+            pinned: settings.pinned,
+        }
     }
 }

@@ -27,7 +27,10 @@ pub(super) async fn offered(State(app): State<Arc<App>>) -> StatusCode {
 }
 
 /// `POST /dev/token`
-pub(super) async fn token(State(app): State<Arc<App>>, body: Result<Json<SignIn>, JsonRejection>) -> Response {
+pub(super) async fn token(
+    State(app): State<Arc<App>>,
+    body: Result<Json<SignIn>, JsonRejection>,
+) -> Response {
     if !app.options.dev {
         return StatusCode::NOT_FOUND.into_response();
     }

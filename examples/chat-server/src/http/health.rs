@@ -101,7 +101,10 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 /// `GET /metrics`
 pub(super) async fn render() -> Response {
     match metrics::recorder() {
-        Some(recorder) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render()).into_response(),
+        Some(recorder) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder.render())
+                .into_response()
+        }
         None => (StatusCode::NOT_FOUND, "the host records metrics itself\n").into_response(),
     }
 }

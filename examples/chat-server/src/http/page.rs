@@ -69,8 +69,10 @@ mod tests {
     #[test]
     fn every_file_of_the_folder_is_served_and_has_a_type() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
-        let there: BTreeSet<String> =
-            below(&root).iter().map(|path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned()).collect();
+        let there: BTreeSet<String> = below(&root)
+            .iter()
+            .map(|path| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned())
+            .collect();
         let served: BTreeSet<String> = FILES.iter().map(|(path, _)| (*path).to_owned()).collect();
         assert_eq!(there, served, "keep the list in this file in step with web/");
         assert!(served.iter().all(|path| media_type(path) != "application/octet-stream"));

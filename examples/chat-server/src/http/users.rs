@@ -27,7 +27,8 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let header = parts.headers.get(header::AUTHORIZATION).ok_or(Code::AuthRequired)?;
-        let (scheme, token) = header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Code::AuthInvalid)?;
+        let (scheme, token) =
+            header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Code::AuthInvalid)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Code::AuthInvalid.into());
         }
@@ -47,7 +48,8 @@ pub(super) async fn batch(
     // Commas separate before anything is decoded: an id may hold one, written as %2C.
     let mut users = Vec::new();
     for id in ids.split(',').filter(|id| !id.is_empty()) {
-        let id = percent_decode_str(id).decode_utf8().map_err(|_| Problem::unreadable("an id is not UTF-8"))?;
+        let id =
+            percent_decode_str(id).decode_utf8().map_err(|_| Problem::unreadable("an id is not UTF-8"))?;
         users.push(UserId::new(id)?);
     }
     if users.len() > MAX_BATCH {
@@ -79,10 +81,14 @@ pub(super) async fn put(
     body: Result<Json<Value>, JsonRejection>,
 ) -> Result<Json<UserProfile>, Problem> {
     let user = UserId::new(id)?;
-    let Ok(Json(Value::Object(mut fields))) = body else { return Err(Problem::unreadable("the body is no JSON object")) };
+    let Ok(Json(Value::Object(mut fields))) = body else {
+        return Err(Problem::unreadable("the body is no JSON object"));
+    };
     // What names the user, or is the server's to say, counts for nothing.
-    fields.retain(|field, _| ["fullName", "avatar", "matricule", "ministere", "sexe"].contains(&field.as_str()));
-    let update: ProfileUpdate =
-        serde_json::from_value(Value::Object(fields)).map_err(|_| Problem::unreadable("a field has the wrong type"))?;
+    fields.retain(|field, _| {
+        ["fullName", "avatar", "matricule", "ministere", "sexe"].contains(&field.as_str())
+    });
+    let update: ProfileUpdate = serde_json::from_value(Value::Object(fields))
+        .map_err(|_| Problem::unreadable("a field has the wrong type"))?;
     Ok(Json(app.chat.update_profile(&actor, &user, &update).await?))
 }

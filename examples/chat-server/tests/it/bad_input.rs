@@ -35,8 +35,15 @@ async fn what_is_no_request_is_invalid_and_the_socket_stays() {
     let bob = Client::new(shared(), "bob").await;
     let conversation = ann.direct(&bob.user).await;
     let payloads = [
-        "[]", "7", "\"text\"", "true", "{}", r#"{"content":"x"}"#, r#"{"conversationId":7,"content":"x"}"#,
-        r#"{"conversationId":null,"content":"x"}"#, r#"{"conversationId":{},"content":"x"}"#,
+        "[]",
+        "7",
+        "\"text\"",
+        "true",
+        "{}",
+        r#"{"content":"x"}"#,
+        r#"{"conversationId":7,"content":"x"}"#,
+        r#"{"conversationId":null,"content":"x"}"#,
+        r#"{"conversationId":{},"content":"x"}"#,
         r#"{"conversationId":["a"],"content":"x"}"#,
     ];
     for payload in payloads {
@@ -77,7 +84,10 @@ async fn what_is_no_request_is_invalid_and_the_socket_stays() {
         ("setPrivacy", json!({ "lastSeen": 3 })),
         ("createGroup", json!({ "name": "G", "members": "bob" })),
         ("setUserRole", json!({ "conversationId": conversation, "targetUserId": "bob", "role": "emperor" })),
-        ("registerFile", json!({ "conversationId": conversation, "fileName": "f", "mimeType": "t/p", "size": -1 })),
+        (
+            "registerFile",
+            json!({ "conversationId": conversation, "fileName": "f", "mimeType": "t/p", "size": -1 }),
+        ),
         ("messages:around", json!({ "conversationId": conversation })),
         ("messages:fullload", json!({ "conversationId": conversation, "beforeSeq": 3, "afterSeq": 1 })),
         ("search", json!({ "text": 7 })),
@@ -100,7 +110,9 @@ async fn a_lone_surrogate_escape_is_invalid_everywhere_in_a_payload() {
         for arguments in [
             format!(r#"["sendMessage",{{"conversationId":"{conversation}","content":"a{lone}b"}}]"#),
             format!(r#"["sendMessage",{{"conversationId":"{lone}","content":"x"}}]"#),
-            format!(r#"["sendMessage",{{"conversationId":"{conversation}","content":"x","metadata":{{"{lone}":"x"}}}}]"#),
+            format!(
+                r#"["sendMessage",{{"conversationId":"{conversation}","content":"x","metadata":{{"{lone}":"x"}}}}]"#
+            ),
             format!(r#"["search",{{"text":"{lone}"}}]"#),
         ] {
             assert_eq!(ann.refused_raw(&arguments).await, "chat.request.invalid", "{arguments}");
@@ -134,11 +146,61 @@ async fn packets_that_are_none_harm_nobody() {
     let bob = Client::new(shared(), "bob").await;
     barrier(&mut ann, &[&bob]).await;
     let packets = [
-        "", "4", "49", "9", "x", "42", "42[", "42{}", "42[]", "42[7]", "42[null]", "42[{}]", "42[\"a\"", "42\"a\"", "427", "42-1[\"a\"]",
-        "4299999999999999999999[\"heartbeat\"]", "43", "43[]", "437[]", "43-[]", "44", "44{}", "45", "451-", "45-[\"a\"]",
-        "45999999-[\"a\"]", "451-[\"a\",{\"_placeholder\":true,\"num\":7}]", "46", "461-1[]", "47", "42/chat", "42/chat,[\"heartbeat\"]",
-        "42/nowhere,7[\"heartbeat\"]", "42/,7[\"heartbeat\"]", "40", "40{", "40{}", "41", "41/", "0{}", "1", "3probe", "5", "6", "2probe",
-        "bAAAA", "b!", "\u{0}", "4\u{0}", "42[\"\u{0}\"]", "42[\"\u{1e}\"]", r#"427["a",{"b":"\u12"}]"#, r#"427["a",{"b":"\x41"}]"#, "4\u{feff}2[\"heartbeat\"]",
+        "",
+        "4",
+        "49",
+        "9",
+        "x",
+        "42",
+        "42[",
+        "42{}",
+        "42[]",
+        "42[7]",
+        "42[null]",
+        "42[{}]",
+        "42[\"a\"",
+        "42\"a\"",
+        "427",
+        "42-1[\"a\"]",
+        "4299999999999999999999[\"heartbeat\"]",
+        "43",
+        "43[]",
+        "437[]",
+        "43-[]",
+        "44",
+        "44{}",
+        "45",
+        "451-",
+        "45-[\"a\"]",
+        "45999999-[\"a\"]",
+        "451-[\"a\",{\"_placeholder\":true,\"num\":7}]",
+        "46",
+        "461-1[]",
+        "47",
+        "42/chat",
+        "42/chat,[\"heartbeat\"]",
+        "42/nowhere,7[\"heartbeat\"]",
+        "42/,7[\"heartbeat\"]",
+        "40",
+        "40{",
+        "40{}",
+        "41",
+        "41/",
+        "0{}",
+        "1",
+        "3probe",
+        "5",
+        "6",
+        "2probe",
+        "bAAAA",
+        "b!",
+        "\u{0}",
+        "4\u{0}",
+        "42[\"\u{0}\"]",
+        "42[\"\u{1e}\"]",
+        r#"427["a",{"b":"\u12"}]"#,
+        r#"427["a",{"b":"\x41"}]"#,
+        "4\u{feff}2[\"heartbeat\"]",
     ];
     let deep = "[".repeat(60_000);
     let deep = [format!("42[\"sendMessage\",{deep}"), format!("427{deep}"), format!("40{deep}")];
@@ -163,8 +225,17 @@ async fn packets_that_are_none_harm_nobody() {
 async fn unknown_events_are_answered() {
     let mut ann = Client::new(shared(), "ann").await;
     let names = [
-        "", "nothing", "connect", "disconnect", "connect_error", "newListener", "SendMessage", "sendMessage ", "__proto__",
-        "constructor", "newMessage",
+        "",
+        "nothing",
+        "connect",
+        "disconnect",
+        "connect_error",
+        "newListener",
+        "SendMessage",
+        "sendMessage ",
+        "__proto__",
+        "constructor",
+        "newMessage",
     ];
     for event in names {
         assert_eq!(ann.refused(event, json!({ "content": "x" })).await, "chat.request.unknown", "{event:?}");
@@ -185,7 +256,9 @@ async fn an_event_without_acknowledgement_is_done_and_not_answered() {
 async fn a_missing_payload_is_an_empty_one() {
     let mut ann = Client::new(shared(), "ann").await;
     for event in ["getConversations", "heartbeat", "ping", "authenticate", "getConversationsWithPresence"] {
-        for arguments in [format!("[\"{event}\"]"), format!("[\"{event}\",null]"), format!("[\"{event}\", {{}} ]")] {
+        for arguments in
+            [format!("[\"{event}\"]"), format!("[\"{event}\",null]"), format!("[\"{event}\", {{}} ]")]
+        {
             let answer = ann.answer_raw(&arguments).await;
             assert_eq!(answer["ok"], true, "{arguments}: {answer}");
         }
@@ -246,9 +319,14 @@ async fn hostile_ids_are_refused_and_odd_ones_are_not() {
     let mut ann = Client::new(shared(), "ann").await;
     let too_long = "x".repeat(129);
     let too_long_in_bytes = "é".repeat(65);
-    for id in ["", "a\nb", "\n", "a\rb", "a\tb", "a\u{0}", "\u{7f}", "\u{85}", &too_long, &too_long_in_bytes] {
+    for id in ["", "a\nb", "\n", "a\rb", "a\tb", "a\u{0}", "\u{7f}", "\u{85}", &too_long, &too_long_in_bytes]
+    {
         for (event, field, rest) in NAMING {
-            assert_eq!(ann.refused(event, naming(field, id, rest)).await, "chat.id.invalid", "{event} {field} {id:?}");
+            assert_eq!(
+                ann.refused(event, naming(field, id, rest)).await,
+                "chat.id.invalid",
+                "{event} {field} {id:?}"
+            );
         }
         for (event, payload) in [
             ("createGroup", json!({ "name": "G", "members": [id] })),
@@ -259,16 +337,37 @@ async fn hostile_ids_are_refused_and_odd_ones_are_not() {
             ("catchUp", json!({ "positions": { id: 0 } })),
             ("sendMessage", json!({ "receiverId": "bob", "content": "x", "temporaryId": id })),
             ("sendMessage", json!({ "receiverId": "bob", "content": "x", "replyTo": id })),
-            ("sendMessage", json!({ "receiverId": "bob", "content": "x", "attachments": [{ "fileId": id }] })),
+            (
+                "sendMessage",
+                json!({ "receiverId": "bob", "content": "x", "attachments": [{ "fileId": id }] }),
+            ),
             ("sendMessage", json!({ "receiverId": "bob", "content": "x", "mentions": { "users": [id] } })),
         ] {
             assert_eq!(ann.refused(event, payload).await, "chat.id.invalid", "{event} {id:?}");
         }
     }
     let longest = "x".repeat(128);
-    for id in ["a:b", "*", "{}", "{a}", "a b", "../..", "é", "👩‍💻", "%00", "'; --", "__proto__", "user:*:{x}", &longest] {
+    for id in [
+        "a:b",
+        "*",
+        "{}",
+        "{a}",
+        "a b",
+        "../..",
+        "é",
+        "👩‍💻",
+        "%00",
+        "'; --",
+        "__proto__",
+        "user:*:{x}",
+        &longest,
+    ] {
         for (event, field, rest) in NAMING.iter().filter(|(_, field, _)| *field != "receiverId") {
-            assert_eq!(ann.refused(event, naming(field, id, rest)).await, "chat.forbidden", "{event} {field} {id:?}");
+            assert_eq!(
+                ann.refused(event, naming(field, id, rest)).await,
+                "chat.forbidden",
+                "{event} {field} {id:?}"
+            );
         }
         let missed = ann.ask("catchUp", json!({ "positions": { id: 0 } })).await;
         assert_eq!(missed["forbidden"], json!([id]));
@@ -290,7 +389,10 @@ async fn odd_ids_name_what_they_name_and_nothing_else() {
     }
     for (id, name) in &made {
         let history = ann.history(id).await;
-        let said = history.iter().filter(|message| message["type"] == "TEXT").map(|message| text(message, "content"));
+        let said = history
+            .iter()
+            .filter(|message| message["type"] == "TEXT")
+            .map(|message| text(message, "content"));
         assert!(said.eq([format!("only in {name}")]));
     }
     // Whose name begins like another's is somebody else.
@@ -307,8 +409,17 @@ async fn texts_are_stored_as_sent_up_to_ten_thousand_characters() {
     let conversation = ann.direct(&bob.user).await;
     let longest = ["x", "é", "\u{1d11e}"].map(|character| character.repeat(10_000));
     let odd = [
-        "  padded  ", "line\r\nline", "a\u{2028}b\u{2029}c", "nul \u{0} inside", "👩‍💻", "a\u{301}", "\u{202e}left", "<script>", "{\"a\":1}",
-        "\"\\", "\u{feff}x",
+        "  padded  ",
+        "line\r\nline",
+        "a\u{2028}b\u{2029}c",
+        "nul \u{0} inside",
+        "👩‍💻",
+        "a\u{301}",
+        "\u{202e}left",
+        "<script>",
+        "{\"a\":1}",
+        "\"\\",
+        "\u{feff}x",
     ];
     let mut sent = vec!["hello".to_owned()];
     for content in longest.iter().map(String::as_str).chain(odd) {
@@ -325,7 +436,8 @@ async fn texts_that_say_nothing_or_too_much_are_refused() {
     let bob = Client::new(shared(), "bob").await;
     let conversation = ann.direct(&bob.user).await;
     let message = ann.send(&conversation, "stays").await["messageId"].clone();
-    let blank = ["", " ", "\n\t\r", "\u{2003}\u{a0}", "\u{3000}"].map(|text| (text.to_owned(), "chat.message.empty"));
+    let blank =
+        ["", " ", "\n\t\r", "\u{2003}\u{a0}", "\u{3000}"].map(|text| (text.to_owned(), "chat.message.empty"));
     let long = ["x", "é", "\u{1d11e}"].map(|character| (character.repeat(10_001), "chat.message.too_long"));
     let carl = Client::new(shared(), "carl").await;
     for (content, code) in blank.into_iter().chain(long) {
@@ -333,13 +445,22 @@ async fn texts_that_say_nothing_or_too_much_are_refused() {
             json!({ "conversationId": conversation, "content": content }),
             json!({ "receiverId": carl.user, "content": content }),
         ] {
-            assert_eq!(ann.refused("sendMessage", payload).await, code, "{} characters", content.chars().count());
+            assert_eq!(
+                ann.refused("sendMessage", payload).await,
+                code,
+                "{} characters",
+                content.chars().count()
+            );
         }
         let edit = json!({ "messageId": message, "newContent": content });
         assert_eq!(ann.refused("editMessage", edit).await, code);
     }
     let listed = ann.ask("getConversations", json!({})).await;
-    assert_eq!(listed["conversations"].as_array().unwrap().len(), 1, "a first message that is refused makes no conversation");
+    assert_eq!(
+        listed["conversations"].as_array().unwrap().len(),
+        1,
+        "a first message that is refused makes no conversation"
+    );
     barrier(&mut ann, &[&bob, &carl]).await;
     assert_eq!(carl.heard("newMessage").len(), 1, "only the barrier");
     assert!(bob.heard("message:edited").is_empty());
@@ -360,10 +481,15 @@ async fn pages_have_limits_and_cursors_are_their_own() {
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         payload
     };
-    let paged = [("messages:fullload", 100), ("messages:around", 100), ("search", 50), ("getConversations", 50)];
+    let paged =
+        [("messages:fullload", 100), ("messages:around", 100), ("search", 50), ("getConversations", 50)];
     for (event, max) in paged {
         for limit in [-1, 0, max + 1, i64::MAX] {
-            assert_eq!(ann.refused(event, here(json!({ "limit": limit }))).await, "chat.page.invalid", "{event} {limit}");
+            assert_eq!(
+                ann.refused(event, here(json!({ "limit": limit }))).await,
+                "chat.page.invalid",
+                "{event} {limit}"
+            );
         }
         ann.ask(event, here(json!({ "limit": max }))).await;
     }
@@ -377,7 +503,11 @@ async fn pages_have_limits_and_cursors_are_their_own() {
     }
     // A cursor leads on only where it comes from.
     for event in ["search", "getConversations"] {
-        assert_eq!(ann.refused(event, here(json!({ "cursor": cursor }))).await, "chat.cursor.invalid", "{event}");
+        assert_eq!(
+            ann.refused(event, here(json!({ "cursor": cursor }))).await,
+            "chat.cursor.invalid",
+            "{event}"
+        );
     }
     let elsewhere = json!({ "conversationId": other, "cursor": cursor });
     assert_eq!(ann.refused("messages:fullload", elsewhere).await, "chat.cursor.invalid");
@@ -397,7 +527,11 @@ async fn what_names_nothing_there_is_is_forbidden() {
     for (event, more, code) in [
         ("sendMessage", json!({ "content": "x", "replyTo": "nothing" }), "chat.message.not_found"),
         ("sendMessage", json!({ "content": "x", "thread": { "root": "nothing" } }), "chat.message.not_found"),
-        ("sendMessage", json!({ "content": "x", "attachments": [{ "fileId": "nothing" }] }), "chat.file.not_found"),
+        (
+            "sendMessage",
+            json!({ "content": "x", "attachments": [{ "fileId": "nothing" }] }),
+            "chat.file.not_found",
+        ),
         ("markMessageRead", json!({ "messageId": "nothing" }), "chat.message.not_found"),
     ] {
         let mut payload = more.clone();
@@ -412,7 +546,9 @@ async fn a_change_that_is_half_wrong_changes_nothing() {
     let mut ann = Client::new(shared(), "ann").await;
     let bob = Client::new(shared(), "bob").await;
     let group = ann.group(&[&bob]).await;
-    for half in [json!({ "name": "Renamed", "avatar": "x".repeat(3_000) }), json!({ "name": "", "avatar": "a.png" })] {
+    for half in
+        [json!({ "name": "Renamed", "avatar": "x".repeat(3_000) }), json!({ "name": "", "avatar": "a.png" })]
+    {
         let mut payload = half;
         payload["conversationId"] = json!(group);
         assert_eq!(ann.refused("updateConversation", payload).await, "chat.conversation.invalid");
@@ -420,5 +556,8 @@ async fn a_change_that_is_half_wrong_changes_nothing() {
     barrier(&mut ann, &[&bob]).await;
     assert!(bob.heard("conversation:updated").is_empty());
     let shown = ann.ask("getConversation", json!({ "conversationId": group })).await;
-    assert_eq!((&shown["conversation"]["name"], shown["conversation"]["avatar"].as_str()), (&json!("A group"), None));
+    assert_eq!(
+        (&shown["conversation"]["name"], shown["conversation"]["avatar"].as_str()),
+        (&json!("A group"), None)
+    );
 }

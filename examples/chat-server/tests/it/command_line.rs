@@ -25,12 +25,28 @@ async fn nothing_at_all_starts_in_dev_on_a_loopback_address() {
 
 async fn every_problem_is_told_at_once_and_no_secret_is() {
     let arguments = [
-        "--listen", "here", "--lissten=x", "hunter2", "--redis", "redis://:hunter2@localhost", "--max-members", "many",
-        "--jwt-public-key", "/nowhere/at/all",
+        "--listen",
+        "here",
+        "--lissten=x",
+        "hunter2",
+        "--redis",
+        "redis://:hunter2@localhost",
+        "--max-members",
+        "many",
+        "--jwt-public-key",
+        "/nowhere/at/all",
     ];
-    let (code, said) = refused(&arguments, &[("CHAT_JWT_SECRET", "hunter2"), ("CHAT_ANNOUNCE_MAX", "-1")]).await;
+    let (code, said) =
+        refused(&arguments, &[("CHAT_JWT_SECRET", "hunter2"), ("CHAT_ANNOUNCE_MAX", "-1")]).await;
     assert_eq!(code, Some(2), "{said}");
-    for problem in ["CHAT_LISTEN", "CHAT_LISSTEN", "CHAT_REDIS", "CHAT_MAX_MEMBERS", "CHAT_JWT_PUBLIC_KEY", "CHAT_ANNOUNCE_MAX"] {
+    for problem in [
+        "CHAT_LISTEN",
+        "CHAT_LISSTEN",
+        "CHAT_REDIS",
+        "CHAT_MAX_MEMBERS",
+        "CHAT_JWT_PUBLIC_KEY",
+        "CHAT_ANNOUNCE_MAX",
+    ] {
         assert!(said.lines().any(|line| line.contains(problem)), "{problem} is not in:\n{said}");
     }
     assert!(!said.contains("hunter2"), "{said}");
@@ -38,7 +54,8 @@ async fn every_problem_is_told_at_once_and_no_secret_is() {
 
 async fn dev_refuses_what_others_can_reach() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80"] {
-        for arguments in [vec!["--listen", address], vec!["--listen", address, "--dev", "--jwt-secret", "s"]] {
+        for arguments in [vec!["--listen", address], vec!["--listen", address, "--dev", "--jwt-secret", "s"]]
+        {
             let (code, said) = refused(&arguments, &[]).await;
             assert_eq!(code, Some(2), "{address}");
             assert!(said.contains("loopback"), "{said}");
@@ -51,7 +68,11 @@ async fn dev_refuses_what_others_can_reach() {
 }
 
 async fn backends_that_are_not_built_in_are_refused_clearly() {
-    let urls = [("--redis", "redis://:hunter2@localhost"), ("--mongo", "mongodb://me:hunter2@localhost"), ("--kafka", "localhost:9092")];
+    let urls = [
+        ("--redis", "redis://:hunter2@localhost"),
+        ("--mongo", "mongodb://me:hunter2@localhost"),
+        ("--kafka", "localhost:9092"),
+    ];
     for (option, url) in urls {
         let (code, said) = refused(&["--listen", "127.0.0.1:0", option, url], &[]).await;
         assert_eq!(code, Some(2), "{option}");
@@ -75,7 +96,10 @@ async fn variables_are_options_too_and_an_argument_wins() {
     assert_eq!(http::get(&server, "/dev").await.status, 204);
     Client::new(&server, "ann").await;
     server.stop().await;
-    let server = Server::bare(&["--jwt-secret", SECRET, "--dev", "--listen=127.0.0.1:0"], &[("CHAT_LISTEN", "127.0.0.1:1"), ("CHAT_JWT_SECRET", "another")]);
+    let server = Server::bare(
+        &["--jwt-secret", SECRET, "--dev", "--listen=127.0.0.1:0"],
+        &[("CHAT_LISTEN", "127.0.0.1:1"), ("CHAT_JWT_SECRET", "another")],
+    );
     Client::new(&server, "ann").await;
     server.stop().await;
 }

@@ -41,7 +41,12 @@ async fn the_fixture_server_answers_as_the_suites_expect() {
         };
         assert_eq!(event(&mut wire, "42").await, json!(["auth", auth]));
 
-        for arguments in [json!([]), json!([1, "2", { "3": [true, null, 4.5] }]), json!([[]]), json!(["x", "y", "z", "a", "b"])] {
+        for arguments in [
+            json!([]),
+            json!([1, "2", { "3": [true, null, 4.5] }]),
+            json!([[]]),
+            json!(["x", "y", "z", "a", "b"]),
+        ] {
             let mut sent = vec![json!("message")];
             sent.extend(arguments.as_array().unwrap().clone());
             wire.send(format!("42{prefix}{}", json!(sent))).await;
@@ -77,7 +82,8 @@ async fn the_fixture_server_answers_as_the_suites_expect() {
 async fn the_fixture_server_echoes_bare_engine_io() {
     let server = Server::conformance();
     let stream = TcpStream::connect(server.address).await.unwrap();
-    let mut wire = Wire::on_path(stream, server.address, "/engine.io/?EIO=4&transport=websocket").await.unwrap();
+    let mut wire =
+        Wire::on_path(stream, server.address, "/engine.io/?EIO=4&transport=websocket").await.unwrap();
     wire.send("4hello").await;
     assert_eq!(wire.text_with("4").await, "4hello");
     wire.send_binary(vec![1, 2, 3, 4]).await;

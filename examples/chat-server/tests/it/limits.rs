@@ -28,7 +28,8 @@ const KIB: usize = 1024;
 
 /// `["sendMessage", …]` with exactly this many bytes.
 fn event_of(bytes: usize) -> String {
-    let frame = |filler: &str| format!(r#"["sendMessage",{{"conversationId":"nowhere","content":"{filler}"}}]"#);
+    let frame =
+        |filler: &str| format!(r#"["sendMessage",{{"conversationId":"nowhere","content":"{filler}"}}]"#);
     frame(&"x".repeat(bytes - frame("").len()))
 }
 
@@ -69,7 +70,8 @@ async fn a_polling_body_above_the_limit_is_refused() {
     let opening: serde_json::Value = serde_json::from_str(&opening.body[1..]).unwrap();
     let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", opening["sid"].as_str().unwrap());
     let body = format!("42{}", event_of(1_024 * KIB));
-    let answer = http::try_request(shared().address, "POST", &path, &[("Content-Type", "text/plain")], &body).await;
+    let answer =
+        http::try_request(shared().address, "POST", &path, &[("Content-Type", "text/plain")], &body).await;
     assert!(answer.is_none_or(|answer| (400..500).contains(&answer.status)));
     let mut ann = Client::new(shared(), "ann").await;
     ann.ask("heartbeat", json!({})).await;
@@ -140,7 +142,11 @@ async fn a_user_sends_three_thousand_messages_a_minute_on_all_devices_together()
         assert!((1..=61_000).contains(&wait), "{wait}");
     }
     let head = devices[1].ask("getConversation", json!({ "conversationId": group })).await;
-    assert_eq!(head["conversation"]["headSeq"], LIMIT + 1, "nothing that was refused happened; one tells of the group");
+    assert_eq!(
+        head["conversation"]["headSeq"],
+        LIMIT + 1,
+        "nothing that was refused happened; one tells of the group"
+    );
     // Everything else goes on, and so do others.
     devices[0].ask("typing", json!({ "conversationId": group })).await;
     barrier(&mut Client::new(shared(), "carl").await, &[&bob]).await;
@@ -187,6 +193,10 @@ async fn the_wait_a_refusal_names_is_enough() {
     let wait = refused["error"]["retryAfterMs"].as_u64().unwrap();
     host.clock.advance(Duration::from_millis(wait));
     ann.ask("sendMessage", message.clone()).await;
-    assert_eq!(ann.refused("sendMessage", message).await, "chat.rate_limited", "one place was free, not more");
+    assert_eq!(
+        ann.refused("sendMessage", message).await,
+        "chat.rate_limited",
+        "one place was free, not more"
+    );
     host.stop().await;
 }

@@ -46,7 +46,8 @@ fn browser() -> Result<Completion, Failed> {
     let Some(browser) = BROWSERS.into_iter().find_map(find) else {
         return without("chromium", "there is no chromium");
     };
-    let artifacts = std::env::var_os("CHAT_ARTIFACTS").map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-server"), PathBuf::from);
+    let artifacts = std::env::var_os("CHAT_ARTIFACTS")
+        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-server"), PathBuf::from);
     let variables = [("CHAT_BROWSER", browser), ("CHAT_ARTIFACTS", artifacts)];
     against_a_server("browser.mjs", &variables)
 }

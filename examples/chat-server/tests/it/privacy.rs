@@ -29,11 +29,13 @@ impl Place {
         let mut ann = Client::new(shared(), "ann").await;
         let mut bob = Client::new(shared(), "bob").await;
         let group = ann.group(&[&bob]).await;
-        let file = json!({ "conversationId": group, "fileName": "plan", "mimeType": "text/plain", "size": 3 });
+        let file =
+            json!({ "conversationId": group, "fileName": "plan", "mimeType": "text/plain", "size": 3 });
         let file = text(&ann.ask("registerFile", file).await["file"], "fileId");
         let with_file = json!({ "conversationId": group, "content": "hidden treasure", "attachments": [{ "fileId": file }] });
         let message = text(&ann.ask("sendMessage", with_file).await, "messageId");
-        let reply = json!({ "conversationId": group, "content": "in a thread", "thread": { "root": message } });
+        let reply =
+            json!({ "conversationId": group, "content": "in a thread", "thread": { "root": message } });
         bob.ask("sendMessage", reply).await;
         bob.ask("reactToMessage", json!({ "messageId": message, "emoji": "👍", "on": true })).await;
         ann.ask("pinMessage", json!({ "messageId": message, "on": true })).await;
@@ -45,7 +47,8 @@ impl Place {
     /// Everything the two can see.
     async fn view(&mut self) -> Value {
         let mut seen = Vec::new();
-        let (conversation, message) = (json!({ "conversationId": self.group }), json!({ "messageId": self.message }));
+        let (conversation, message) =
+            (json!({ "conversationId": self.group }), json!({ "messageId": self.message }));
         for person in [&mut self.ann, &mut self.bob] {
             for (event, payload) in [
                 ("getConversation", &conversation),
@@ -112,7 +115,10 @@ impl Place {
             ("getConversationOnlineUsers", json!({ "conversationId": c })),
             ("subscribeToPresence", json!({ "conversationId": c })),
             ("unsubscribeFromPresence", json!({ "conversationId": c })),
-            ("registerFile", json!({ "conversationId": c, "fileName": "virus", "mimeType": "a/b", "size": 1 })),
+            (
+                "registerFile",
+                json!({ "conversationId": c, "fileName": "virus", "mimeType": "a/b", "size": 1 }),
+            ),
             ("downloadFile", json!({ "fileId": f })),
             ("deleteFile", json!({ "fileId": f })),
             ("deleteFile", json!({ "fileId": f, "physicalDelete": true })),
@@ -133,9 +139,11 @@ impl Place {
         let mine = eve.group(&[]).await;
         let quote = json!({ "conversationId": mine, "content": "quoted", "replyTo": self.message });
         assert_eq!(eve.refused("sendMessage", quote).await, "chat.message.not_found");
-        let thread = json!({ "conversationId": mine, "content": "quoted", "thread": { "root": self.message } });
+        let thread =
+            json!({ "conversationId": mine, "content": "quoted", "thread": { "root": self.message } });
         assert_eq!(eve.refused("sendMessage", thread).await, "chat.message.not_found");
-        let stolen = json!({ "conversationId": mine, "content": "stolen", "attachments": [{ "fileId": self.file }] });
+        let stolen =
+            json!({ "conversationId": mine, "content": "stolen", "attachments": [{ "fileId": self.file }] });
         assert_eq!(eve.refused("sendMessage", stolen).await, "chat.file.not_found");
         let there = json!({ "conversationId": mine, "messageId": self.message });
         assert_eq!(eve.refused("markMessageRead", there).await, "chat.message.not_found");
@@ -178,11 +186,17 @@ async fn a_stranger_sees_nothing_changes_nothing_and_is_not_noticed() {
 async fn somebody_who_was_removed_is_a_stranger() {
     let mut place = Place::new().await;
     let mut eve = Client::new(shared(), "eve").await;
-    place.ann.ask("addParticipant", json!({ "conversationId": place.group, "participantId": eve.user })).await;
+    place
+        .ann
+        .ask("addParticipant", json!({ "conversationId": place.group, "participantId": eve.user }))
+        .await;
     eve.hears("conversation:created", |_| true).await;
     eve.ask("typing", json!({ "conversationId": place.group })).await;
     place.ann.hears("userTyping", |typing| typing["userId"] == *eve.user).await;
-    place.ann.ask("removeParticipant", json!({ "conversationId": place.group, "participantId": eve.user })).await;
+    place
+        .ann
+        .ask("removeParticipant", json!({ "conversationId": place.group, "participantId": eve.user }))
+        .await;
     eve.hears("participant:removed", |_| true).await;
     for person in [&place.ann, &place.bob] {
         person.hears("participant:removed", |_| true).await;
@@ -204,7 +218,10 @@ async fn a_conversation_that_is_not_there_answers_like_one_that_is_hidden() {
             }
         }
         let nothing = nothing.as_object().unwrap().iter().filter(|(_, value)| !value.is_null());
-        let nothing: Value = nothing.map(|(name, value)| (name.clone(), value.clone())).collect::<serde_json::Map<_, _>>().into();
+        let nothing: Value = nothing
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
         let (hidden, nowhere) = (eve.answer(event, payload).await, eve.answer(event, nothing).await);
         assert_eq!(hidden, nowhere, "{event}");
     }
@@ -228,6 +245,7 @@ async fn search_and_lists_hold_only_what_is_ones_own() {
     assert_eq!(found["messages"], json!([]));
     assert_eq!(eve.ask("getConversations", json!({})).await["conversations"], json!([]));
     assert_eq!(eve.ask("getConversationsWithPresence", json!({})).await["conversations"], json!([]));
-    let found = place.bob.ask("search", json!({ "text": "hidden treas", "conversationId": place.group })).await;
+    let found =
+        place.bob.ask("search", json!({ "text": "hidden treas", "conversationId": place.group })).await;
     assert_eq!(found["messages"][0]["messageId"], *place.message);
 }

@@ -79,7 +79,13 @@ async fn what_is_acknowledged_before_a_stop_has_reached_the_others() {
     let group = ann.group(&[&bob]).await;
     let mut asked = Vec::new();
     for n in 0..50 {
-        asked.push(ann.emit("sendMessage", &json!({ "conversationId": group, "content": format!("last words {n}") })).await);
+        asked.push(
+            ann.emit(
+                "sendMessage",
+                &json!({ "conversationId": group, "content": format!("last words {n}") }),
+            )
+            .await,
+        );
     }
     ann.ack(asked[0]).await;
     server.terminate();
@@ -106,11 +112,16 @@ async fn a_server_that_was_killed_comes_back_and_is_honest() {
     // The same people with the same tokens come back, and ask for what they missed.
     let mut back = Client::of(&server, &ann.user).await;
     let missed = back.ask("catchUp", json!({ "positions": { conversation.as_str(): last["seq"] } })).await;
-    let told = [&missed["forbidden"], &missed["discontinuity"]].into_iter().any(|list| *list == json!([conversation]));
+    let told = [&missed["forbidden"], &missed["discontinuity"]]
+        .into_iter()
+        .any(|list| *list == json!([conversation]));
     assert!(told, "a position that memory no longer knows is not taken for up to date: {missed}");
     assert_eq!(missed["messages"], json!([]));
     assert_eq!(back.ask("getConversations", json!({})).await["conversations"], json!([]));
-    assert_eq!(back.refused("getConversation", json!({ "conversationId": conversation })).await, "chat.forbidden");
+    assert_eq!(
+        back.refused("getConversation", json!({ "conversationId": conversation })).await,
+        "chat.forbidden"
+    );
     // And they go on from there.
     let bob = Client::of(&server, &bob.user).await;
     let sent = back.ask("sendMessage", json!({ "receiverId": bob.user, "content": "again" })).await;

@@ -38,7 +38,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn assert_is_page(path: &str, answer: &Reply, kind: &str) {
     assert_eq!(answer.status, 200, "{path}");
     let headers = ["content-type", "content-security-policy", "x-content-type-options", "cache-control"];
-    let expected = [format!("{kind}; charset=utf-8"), POLICY.to_owned(), "nosniff".to_owned(), "no-cache".to_owned()];
+    let expected =
+        [format!("{kind}; charset=utf-8"), POLICY.to_owned(), "nosniff".to_owned(), "no-cache".to_owned()];
     assert_eq!(headers.map(|name| answer.header(name).to_owned()), expected, "{path}");
 }
 
@@ -68,15 +69,36 @@ async fn every_file_of_the_page_has_its_type_and_the_policy() {
 
 async fn nothing_else_is_served() {
     let paths = [
-        "/nothing", "/main.js/", "/views", "/views/", "/Cargo.toml", "/../Cargo.toml", "/views/../../Cargo.toml", "/%2e%2e/Cargo.toml",
-        "/..%2fCargo.toml", "/web/index.html", "//etc/passwd", "/main.js%00", "/users", "/users/", "/dev/", "/health/x", "/socket.io.js",
+        "/nothing",
+        "/main.js/",
+        "/views",
+        "/views/",
+        "/Cargo.toml",
+        "/../Cargo.toml",
+        "/views/../../Cargo.toml",
+        "/%2e%2e/Cargo.toml",
+        "/..%2fCargo.toml",
+        "/web/index.html",
+        "//etc/passwd",
+        "/main.js%00",
+        "/users",
+        "/users/",
+        "/dev/",
+        "/health/x",
+        "/socket.io.js",
     ];
     for path in paths {
         let answer = get(shared(), path).await;
         assert!([400, 404].contains(&answer.status), "{path}: {}", answer.status);
         assert!(!answer.body.contains("[package]"), "{path}");
     }
-    for (method, path) in [("POST", "/"), ("DELETE", "/users/ann"), ("POST", "/health"), ("PUT", "/dev/token"), ("POST", "/metrics")] {
+    for (method, path) in [
+        ("POST", "/"),
+        ("DELETE", "/users/ann"),
+        ("POST", "/health"),
+        ("PUT", "/dev/token"),
+        ("POST", "/metrics"),
+    ] {
         let answer = request(shared(), method, path, &[], "").await;
         assert_eq!(answer.status, 405, "{method} {path}");
     }
@@ -102,13 +124,16 @@ async fn a_server_that_has_announced_itself_is_ready() {
 }
 
 /// A line of a metric: its name, its labels, its value.
-fn sample(line: &str) -> Option<(String, Vec<(String, String)>, f64)> {
+type Sample = (String, Vec<(String, String)>, f64);
+
+fn sample(line: &str) -> Option<Sample> {
     let (name, value) = line.rsplit_once(' ')?;
     let (name, labels) = match name.split_once('{') {
         Some((name, labels)) => (name, labels.strip_suffix('}')?),
         None => (name, ""),
     };
-    let named = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':');
+    let named =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':');
     let mut pairs = Vec::new();
     for pair in labels.split_terminator("\",") {
         let (label, value) = pair.split_once("=\"")?;
@@ -145,16 +170,26 @@ async fn metrics_are_prometheus_text_without_ids() {
         }
         let (name, labels, value) = sample(line).unwrap_or_else(|| panic!("not Prometheus text: {line}"));
         assert!(!value.is_nan(), "{line}");
-        let family = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+        let family = ["_bucket", "_sum", "_count"]
+            .into_iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(&name);
         assert!(typed.contains(family) || typed.contains(&name), "no type: {line}");
         for (label, value) in labels {
-            assert!(["event", "code", "cause", "le", "quantile", "result", "kind", "status"].contains(&&*label), "what is {label}? {line}");
+            assert!(
+                ["event", "code", "cause", "le", "quantile", "result", "kind", "status"].contains(&&*label),
+                "what is {label}? {line}"
+            );
             assert!(!value.contains("-") || label == "le", "{line}");
         }
         names.insert(name);
     }
     let promised = [
-        "chat_sockets", "chat_users_online", "chat_messages_sent_total", "chat_events_total", "chat_event_seconds_count",
+        "chat_sockets",
+        "chat_users_online",
+        "chat_messages_sent_total",
+        "chat_events_total",
+        "chat_event_seconds_count",
         "chat_connects_refused_total",
     ];
     for name in promised {
@@ -170,7 +205,16 @@ async fn metrics_are_prometheus_text_without_ids() {
     ] {
         assert!(answer.body.contains(&format!("\n{line}\n")), "{line}:\n{}", answer.body);
     }
-    for id in ["ann-the-user", "bob-the-user", "a-name", "a-group", "some-content", "an-event-of-my-own", "another-group", "garbage-token"] {
+    for id in [
+        "ann-the-user",
+        "bob-the-user",
+        "a-name",
+        "a-group",
+        "some-content",
+        "an-event-of-my-own",
+        "another-group",
+        "garbage-token",
+    ] {
         assert!(!answer.body.contains(id), "{id}:\n{}", answer.body);
     }
     server.stop().await;
@@ -235,7 +279,11 @@ async fn profiles_want_a_good_token() {
         (Some(format!("Bearer {late}")), "chat.auth.expired"),
     ];
     for (header, expected) in headers {
-        for (method, path, body) in [("GET", "/batch?ids=ann", ""), ("GET", "/users/ann", ""), ("PUT", "/users/ann", "{\"fullName\":\"x\"}")] {
+        for (method, path, body) in [
+            ("GET", "/batch?ids=ann", ""),
+            ("GET", "/users/ann", ""),
+            ("PUT", "/users/ann", "{\"fullName\":\"x\"}"),
+        ] {
             let mut headers = vec![("Content-Type", "application/json")];
             headers.extend(header.as_deref().map(|header| ("Authorization", header)));
             let (status, code) = request(shared(), method, path, &headers, body).await.problem();
@@ -248,33 +296,43 @@ async fn profiles_want_a_good_token() {
 /// A user with a profile.
 async fn profiled(name: &str) -> (String, String) {
     let user = fresh(name);
-    let answer = post(shared(), "/dev/token", &json!({ "userId": user, "name": format!("{name} Example") })).await;
+    let answer =
+        post(shared(), "/dev/token", &json!({ "userId": user, "name": format!("{name} Example") })).await;
     (user, answer.json()["token"].as_str().unwrap().to_owned())
 }
 
 /// An id in a path.
 fn escaped(id: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-    id.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    id.bytes()
+        .map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 async fn profiles_come_one_by_one_and_in_batches() {
     let ((ann, token), (bob, _)) = (profiled("ann").await, profiled("bob").await);
     let ghost = fresh("ghost");
     let profile = get_as(shared(), &format!("/users/{bob}"), &token).await;
-    assert_eq!((profile.status, &profile.json()["id"], &profile.json()["fullName"]), (200, &json!(bob), &json!("bob Example")));
+    assert_eq!(
+        (profile.status, &profile.json()["id"], &profile.json()["fullName"]),
+        (200, &json!(bob), &json!("bob Example"))
+    );
     let missing = get_as(shared(), &format!("/users/{ghost}"), &token).await;
     assert_eq!(missing.problem(), (404, "chat.user.not_found".to_owned()));
     let batch = get_as(shared(), &format!("/batch?ids={ann},{ghost},{bob},{ann}"), &token).await;
     assert_eq!(batch.status, 200);
     let batch = batch.json();
-    let mut names: Vec<&Value> = batch["users"].as_array().unwrap().iter().map(|user| &user["fullName"]).collect();
+    let mut names: Vec<&Value> =
+        batch["users"].as_array().unwrap().iter().map(|user| &user["fullName"]).collect();
     names.sort_by_key(|name| name.to_string());
     assert_eq!(names, [&json!("ann Example"), &json!("bob Example")]);
     assert_eq!(batch["missing"], json!([ghost]));
     for path in ["/batch", "/batch?ids=", "/batch?other=x"] {
         let answer = get_as(shared(), path, &token).await;
-        assert!(answer.status == 400 || answer.json() == json!({ "users": [], "missing": [] }), "{path}: {answer:?}");
+        assert!(
+            answer.status == 400 || answer.json() == json!({ "users": [], "missing": [] }),
+            "{path}: {answer:?}"
+        );
     }
 }
 
@@ -297,7 +355,11 @@ async fn profiles_are_changed_by_their_owner_and_by_administrators() {
     let ((ann, token), (_, bobs)) = (profiled("ann").await, profiled("bob").await);
     let path = format!("/users/{ann}");
     let put = async |token: &str, body: Value| send_as(shared(), "PUT", &path, token, &body).await;
-    let changed = put(&token, json!({ "fullName": "Ann E.", "ministere": "Culture", "id": "bob", "updatedAt": "never" })).await;
+    let changed = put(
+        &token,
+        json!({ "fullName": "Ann E.", "ministere": "Culture", "id": "bob", "updatedAt": "never" }),
+    )
+    .await;
     assert_eq!(changed.status, 200, "{changed:?}");
     assert_eq!((&changed.json()["id"], &changed.json()["fullName"]), (&json!(ann), &json!("Ann E.")));
     let cleared = put(&token, json!({ "ministere": null })).await.json();
@@ -305,7 +367,11 @@ async fn profiles_are_changed_by_their_owner_and_by_administrators() {
     let theirs = put(&bobs, json!({ "fullName": "Hacked" })).await;
     assert_eq!(theirs.problem(), (403, "chat.forbidden".to_owned()));
     for body in [json!([]), json!({ "fullName": 7 }), json!("x")] {
-        assert_eq!(put(&token, body.clone()).await.problem(), (400, "chat.request.invalid".to_owned()), "{body}");
+        assert_eq!(
+            put(&token, body.clone()).await.problem(),
+            (400, "chat.request.invalid".to_owned()),
+            "{body}"
+        );
     }
     for name in [String::new(), "x".repeat(1_000)] {
         let refused = put(&token, json!({ "fullName": name })).await;
@@ -315,7 +381,9 @@ async fn profiles_are_changed_by_their_owner_and_by_administrators() {
     assert_eq!(by_admin.json()["fullName"], "By an administrator");
     // One that is not there yet is made, and needs a name.
     let nobody = fresh("nobody");
-    let own = async |body: Value| send_as(shared(), "PUT", &format!("/users/{nobody}"), &good(&nobody), &body).await;
+    let own = async |body: Value| {
+        send_as(shared(), "PUT", &format!("/users/{nobody}"), &good(&nobody), &body).await
+    };
     assert_eq!(own(json!({ "sexe": "F" })).await.problem(), (404, "chat.user.not_found".to_owned()));
     assert_eq!(http::get_as(shared(), &format!("/users/{nobody}"), &token).await.status, 404);
     assert_eq!(own(json!({ "fullName": "Somebody" })).await.json()["fullName"], "Somebody");

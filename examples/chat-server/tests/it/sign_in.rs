@@ -13,7 +13,8 @@ use super::support::http;
 use super::support::run::{trials, within};
 use super::support::server::{SECRET, Server, shared};
 use super::support::token::{
-    SIGNER, SIGNER_PUBLIC, STRANGER, claims, fresh, good, hmac, in_seconds, lacking, rs256, tampered, unsigned, with,
+    SIGNER, SIGNER_PUBLIC, STRANGER, claims, fresh, good, hmac, in_seconds, lacking, rs256, tampered,
+    unsigned, with,
 };
 use super::support::wire::Wire;
 
@@ -76,7 +77,8 @@ async fn every_refusal_has_its_code_in_both_namespaces() {
     ];
     let late = json!({ "token": with(nobody, |claims| claims["exp"] = json!(in_seconds(-10))) });
     let cases = wanting.map(|(what, auth)| (what, auth, "chat.auth.required")).into_iter();
-    let cases = cases.chain(invalid.map(|(what, token)| (what, json!({ "token": token }), "chat.auth.invalid")));
+    let cases =
+        cases.chain(invalid.map(|(what, token)| (what, json!({ "token": token }), "chat.auth.invalid")));
     for (what, auth, code) in cases.chain([("expired", late, "chat.auth.expired")]) {
         for namespace in ["/", "/chat"] {
             assert_eq!(refusal(shared(), namespace, &auth).await, code, "{what} in {namespace}");
@@ -87,7 +89,10 @@ async fn every_refusal_has_its_code_in_both_namespaces() {
         let mut wire = Wire::open(shared().address).await;
         wire.send(format!("40{auth}")).await;
         let answer = wire.next_text().await;
-        assert!(answer.is_none_or(|answer| answer.starts_with("44") && answer.contains("chat.auth.")), "{auth:?}");
+        assert!(
+            answer.is_none_or(|answer| answer.starts_with("44") && answer.contains("chat.auth.")),
+            "{auth:?}"
+        );
     }
 }
 
@@ -133,11 +138,18 @@ async fn tokens_signed_with_an_rsa_key_are_checked_with_its_public_part() {
             ("nobody's signature", unsigned(&user)),
         ];
         for (what, token) in wrong {
-            assert_eq!(refusal(&server, "/", &json!({ "token": token })).await, "chat.auth.invalid", "{what}");
+            assert_eq!(
+                refusal(&server, "/", &json!({ "token": token })).await,
+                "chat.auth.invalid",
+                "{what}"
+            );
         }
         let mut late = claims(&user);
         late["exp"] = json!(in_seconds(-10));
-        assert_eq!(refusal(&server, "/", &json!({ "token": rs256(SIGNER, &late) })).await, "chat.auth.expired");
+        assert_eq!(
+            refusal(&server, "/", &json!({ "token": rs256(SIGNER, &late) })).await,
+            "chat.auth.expired"
+        );
         assert_eq!(http::get(&server, "/dev").await.status, 404);
         server.stop().await;
     }
@@ -257,7 +269,11 @@ async fn identity_comes_only_from_the_token() {
     let theirs = bob.send(&group, "bob's own").await;
     let edit = forge(json!({ "messageId": theirs["messageId"], "newContent": "put into his mouth" }));
     assert_eq!(ann.refused("editMessage", edit).await, "chat.forbidden");
-    ann.ask("setUserRole", forge(json!({ "conversationId": group, "targetUserId": bob.user, "role": "admin" }))).await;
+    ann.ask(
+        "setUserRole",
+        forge(json!({ "conversationId": group, "targetUserId": bob.user, "role": "admin" })),
+    )
+    .await;
     ann.ask("leaveGroup", forge(json!({ "conversationId": group }))).await;
     assert_eq!(bob.hears("participant:left", |_| true).await["userId"], *user);
     let delete = forge(json!({ "messageId": id, "deleteType": "FOR_EVERYONE" }));
@@ -348,7 +364,14 @@ async fn polling_carries_the_same_chat() {
 }
 
 async fn an_engine_io_that_is_not_spoken_is_refused() {
-    for query in ["EIO=3&transport=polling", "EIO=4&transport=pigeon", "EIO=4", "transport=polling", "", "EIO=%00&transport=polling"] {
+    for query in [
+        "EIO=3&transport=polling",
+        "EIO=4&transport=pigeon",
+        "EIO=4",
+        "transport=polling",
+        "",
+        "EIO=%00&transport=polling",
+    ] {
         let answer = http::get(shared(), &format!("/socket.io/?{query}")).await;
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
     }

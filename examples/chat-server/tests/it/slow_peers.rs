@@ -54,7 +54,8 @@ async fn t4_a_peer_that_stops_reading_harms_nobody_and_is_ended() {
     let content = long_text();
     for _ in 0..MESSAGES {
         let seq = ann.send(&group, &content).await["seq"].clone();
-        let heard = tokio::time::timeout(PROMPT, bob.hears("newMessage", |message| message["seq"] == seq)).await;
+        let heard =
+            tokio::time::timeout(PROMPT, bob.hears("newMessage", |message| message["seq"] == seq)).await;
         assert!(heard.is_ok(), "message {seq} is late");
     }
     for person in [&ann, &bob] {

@@ -70,7 +70,9 @@ impl EventTail for Flaky {
             return Err(Code::Unavailable.into());
         }
         if self.torn.swap(false, Ordering::SeqCst) {
-            let gone = |cursor: &TailCursor| TailRead::Discontinuity { oldest: TailCursor { after: None, ..cursor.clone() } };
+            let gone = |cursor: &TailCursor| TailRead::Discontinuity {
+                oldest: TailCursor { after: None, ..cursor.clone() },
+            };
             return Ok(cursors.iter().map(gone).collect());
         }
         // Not for long, so that what a trial switches is noticed soon.
@@ -177,13 +179,15 @@ async fn t2_a_flood_is_answered_one_by_one_and_what_was_accepted_is_stored_in_or
         assert!(["chat.queue.full", "chat.rate_limited"].contains(&&**code), "{refusals:?}");
     }
     let placed = |message: &Value| (message["seq"].as_u64().unwrap(), text(message, "content"));
-    let stored: Vec<_> = bob.history(&group).await.iter().map(placed).filter(|(seq, _)| *seq >= first).collect();
+    let stored: Vec<_> =
+        bob.history(&group).await.iter().map(placed).filter(|(seq, _)| *seq >= first).collect();
     assert_eq!(stored, accepted, "exactly what was acknowledged, in the order sent");
     assert!(stored.iter().map(|(seq, _)| *seq).eq(first..first + stored.len() as u64), "gapless");
 
     bob.hears("newMessage", |message| message["seq"] == stored.last().unwrap().0).await;
     let heard = bob.heard("newMessage");
-    let heard: Vec<_> = heard.iter().filter(|message| message["conversationId"] == *group).map(placed).collect();
+    let heard: Vec<_> =
+        heard.iter().filter(|message| message["conversationId"] == *group).map(placed).collect();
     assert_eq!(heard[heard.len() - stored.len()..], stored, "and the others have heard exactly this");
     server.stop().await;
 }
@@ -219,7 +223,11 @@ async fn t3_what_happens_while_a_socket_comes_in_is_not_lost() {
         let known = meanwhile["seq"].as_u64().unwrap() - 1;
         let caught = back.catch_up(&conversation, known).await;
         back.hears("newMessage", |message| message["seq"] == last["seq"]).await;
-        let told = back.heard("newMessage").into_iter().chain(caught).any(|message| message["seq"] == meanwhile["seq"]);
+        let told = back
+            .heard("newMessage")
+            .into_iter()
+            .chain(caught)
+            .any(|message| message["seq"] == meanwhile["seq"]);
         assert!(told, "round {round}");
     }
 }
@@ -255,14 +263,17 @@ async fn t6_a_stop_in_the_middle_of_traffic_is_no_panic() {
     }
     let mut host = Client::new(&server, "host").await;
     let group = host.group(&people.iter().collect::<Vec<_>>()).await;
-    let talking = people.into_iter().enumerate().map(|(n, person)| tokio::spawn(talk(person, n, group.clone())));
+    let talking =
+        people.into_iter().enumerate().map(|(n, person)| tokio::spawn(talk(person, n, group.clone())));
     let talking: Vec<_> = talking.collect();
     // Some come and go meanwhile, also while nobody is let in any more.
     let address = server.address;
     let coming = tokio::spawn(async move {
         while let Ok(stream) = TcpStream::connect(address).await {
             match Wire::try_over(stream, address).await {
-                Some(Ok(mut wire)) => drop(wire.connect("/chat", &json!({ "token": good(&fresh("guest")) })).await),
+                Some(Ok(mut wire)) => {
+                    drop(wire.connect("/chat", &json!({ "token": good(&fresh("guest")) })).await)
+                }
                 Some(Err(status)) => assert_eq!(status, 503),
                 None => {}
             }
@@ -310,12 +321,14 @@ async fn t7_logs_hold_neither_tokens_nor_texts_nor_passwords() {
     let server = Server::start();
     let mut ann = Client::new(&server, "ann").await;
     let bob = Client::new(&server, "bob").await;
-    let members = json!({ "name": said("group"), "members": [bob.user], "avatar": "https://example.org/sesame.png" });
+    let members =
+        json!({ "name": said("group"), "members": [bob.user], "avatar": "https://example.org/sesame.png" });
     let group = text(&ann.ask("createGroup", members).await, "conversationId");
     let sent = ann.send(&group, &said("open")).await;
     ann.ask("editMessage", json!({ "messageId": sent["messageId"], "newContent": said("edited") })).await;
     ann.ask("search", json!({ "text": MARK })).await;
-    let file = json!({ "conversationId": group, "fileName": said("file"), "mimeType": "text/plain", "size": 1 });
+    let file =
+        json!({ "conversationId": group, "fileName": said("file"), "mimeType": "text/plain", "size": 1 });
     ann.ask("registerFile", file).await;
     ann.refused(MARK, json!({ "content": MARK })).await;
     ann.refused("sendMessage", json!({ "conversationId": group, "content": [MARK] })).await;
@@ -334,7 +347,8 @@ async fn t7_logs_hold_neither_tokens_nor_texts_nor_passwords() {
     let profile = json!({ "fullName": said("Ann") });
     http::send_as(&server, "PUT", &format!("/users/{}", ann.user), &good(&ann.user), &profile).await;
     // Packets that are none.
-    for garbage in [format!("4{MARK}"), format!("42[\"{MARK}"), format!("451-[\"{MARK}\"]"), MARK.to_owned()] {
+    for garbage in [format!("4{MARK}"), format!("42[\"{MARK}"), format!("451-[\"{MARK}\"]"), MARK.to_owned()]
+    {
         let mut wire = Wire::open(server.address).await;
         wire.sign_in(&good(&fresh("dora"))).await;
         wire.send(garbage).await;
@@ -346,7 +360,8 @@ async fn t7_logs_hold_neither_tokens_nor_texts_nor_passwords() {
     for secret in [MARK, "eyJ", SECRET] {
         assert!(!log.contains(secret), "{secret:?} is in the log:\n{log}");
     }
-    let passwords = [("CHAT_REDIS", "redis://:hunter2@localhost"), ("CHAT_MONGO", "mongodb://me:hunter2@localhost")];
+    let passwords =
+        [("CHAT_REDIS", "redis://:hunter2@localhost"), ("CHAT_MONGO", "mongodb://me:hunter2@localhost")];
     let (_, said) = refused(&[], &passwords).await;
     assert!(!said.contains("hunter2"), "{said}");
 }

@@ -46,7 +46,8 @@ async fn load(caller: &Caller, request: ListRequest, default: usize) -> Answer {
     let list = chat.conversations(actor, &ConversationFilter::default(), &page).await?;
     let (progress, totals) = futures::try_join!(status::of_views(chat, &list.items), totals(chat, actor))?;
     let now = chat.now();
-    let shown = list.items.iter().zip(&progress).map(|(view, progress)| ConversationObject::new(view, progress, now));
+    let shown =
+        list.items.iter().zip(&progress).map(|(view, progress)| ConversationObject::new(view, progress, now));
     let next_cursor = list.next.as_ref().map(cursor::conversations);
     done(ListAnswer {
         conversations: shown.collect(),
@@ -117,12 +118,15 @@ pub(super) struct OneRequest {
 pub(super) async fn get(caller: &Caller, request: OneRequest) -> Answer {
     let (chat, actor, id) = (&caller.app.chat, &caller.conn.actor, request.conversation_id.get()?);
     let view = chat.conversation(actor, &id).await?;
-    let (progress, pinned) = futures::try_join!(
-        status::of_views(chat, std::slice::from_ref(&view)),
-        async { shown(caller, &chat.pinned(actor, &id).await?).await },
-    )?;
+    let (progress, pinned) =
+        futures::try_join!(status::of_views(chat, std::slice::from_ref(&view)), async {
+            shown(caller, &chat.pinned(actor, &id).await?).await
+        },)?;
     let progress = progress.into_iter().next().unwrap_or_default();
-    done(OneAnswer { conversation: ConversationObject::new(&view, &progress, chat.now()), pinned_messages: pinned })
+    done(OneAnswer {
+        conversation: ConversationObject::new(&view, &progress, chat.now()),
+        pinned_messages: pinned,
+    })
 }
 
 #[derive(Serialize)]

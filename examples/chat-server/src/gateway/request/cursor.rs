@@ -80,7 +80,9 @@ pub(super) fn conversations(cursor: &ConversationCursor) -> String {
 /// [`Code::CursorInvalid`].
 pub(super) fn to_conversations(cursor: &str) -> Result<ConversationCursor> {
     let mut parts = read(&["conversations"], cursor)?.splitn(3, '-');
-    let (Some(pinned), Some(at), Some(id)) = (parts.next(), parts.next(), parts.next()) else { return Err(invalid()) };
+    let (Some(pinned), Some(at), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(invalid());
+    };
     let at = at.parse().map(Timestamp::from_millis).map_err(|_| invalid())?;
     Ok(ConversationCursor { pinned: pinned == "1", at, id: ConversationId::new(id).map_err(|_| invalid())? })
 }
@@ -94,7 +96,9 @@ pub(super) fn search(text: &str, cursor: &SearchCursor) -> String {
 /// [`Code::CursorInvalid`].
 pub(super) fn to_search(text: &str, cursor: &str) -> Result<SearchCursor> {
     let mut parts = read(&["search", text], cursor)?.splitn(3, '-');
-    let (Some(at), Some(seq), Some(id)) = (parts.next(), parts.next(), parts.next()) else { return Err(invalid()) };
+    let (Some(at), Some(seq), Some(id)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(invalid());
+    };
     Ok(SearchCursor {
         at: at.parse().map(Timestamp::from_millis).map_err(|_| invalid())?,
         seq: seq.parse().map(Seq).map_err(|_| invalid())?,

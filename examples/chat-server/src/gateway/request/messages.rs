@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use chat_core::clock::Timestamp;
 use chat_core::domain::id::kind;
 use chat_core::domain::message::{Draft, ThreadPlace};
-use chat_core::domain::{Attachment, ClientKey, ConversationId, FileId, Mentions, MessageId, MessageKind, Seq};
+use chat_core::domain::{
+    Attachment, ClientKey, ConversationId, FileId, Mentions, MessageId, MessageKind, Seq,
+};
 use chat_core::error::{Code, Result};
 use chat_core::event::DeleteType;
 use chat_core::moderation::Action;
@@ -60,7 +62,10 @@ struct Attached {
 
 impl Called {
     fn get(self) -> Result<Mentions> {
-        Ok(Mentions { users: ids(self.users.unwrap_or_default())?, everyone: self.everyone.unwrap_or_default() })
+        Ok(Mentions {
+            users: ids(self.users.unwrap_or_default())?,
+            everyone: self.everyone.unwrap_or_default(),
+        })
     }
 }
 
@@ -158,7 +163,8 @@ pub(super) async fn edit(caller: &Caller, request: EditRequest) -> Answer {
         // Who is not named is called as before.
         None => chat.find(actor, &id).await?.mentions,
     };
-    let message = chat.edit(actor, &id, request.new_content, mentions, request.expected_revision).await?.message;
+    let message =
+        chat.edit(actor, &id, request.new_content, mentions, request.expected_revision).await?.message;
     done(json!({
         "messageId": message.id,
         "conversationId": message.conversation_id,
@@ -203,7 +209,11 @@ pub(super) async fn react(caller: &Caller, request: ReactRequest) -> Answer {
     let ReactRequest { message_id, emoji, on } = request;
     let id = message_id.get()?;
     let message = caller.app.chat.react(&caller.conn.actor, &id, &emoji, on).await?.message;
-    let count = message.reactions.iter().find(|reaction| reaction.emoji == emoji).map_or(0, |reaction| reaction.users.len());
+    let count = message
+        .reactions
+        .iter()
+        .find(|reaction| reaction.emoji == emoji)
+        .map_or(0, |reaction| reaction.users.len());
     done(json!({
         "messageId": message.id,
         "conversationId": message.conversation_id,
@@ -262,7 +272,9 @@ async fn seq_of(caller: &Caller, conversation: &ConversationId, message: &Messag
 pub(super) async fn mark_delivered(caller: &Caller, request: MarkRequest) -> Answer {
     let (conversation, seq) = request.place(caller).await?;
     let moved = caller.app.chat.mark_delivered(&caller.conn.actor, &conversation, seq).await?;
-    done(json!({ "conversationId": conversation, "upToSeq": moved.after.delivered, "changed": moved.changed() }))
+    done(
+        json!({ "conversationId": conversation, "upToSeq": moved.after.delivered, "changed": moved.changed() }),
+    )
 }
 
 pub(super) async fn mark_read(caller: &Caller, request: MarkRequest) -> Answer {

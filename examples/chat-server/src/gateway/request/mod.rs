@@ -1,7 +1,7 @@
 //! The requests: one table, one file for each family.
 
-mod cursor;
 mod conversations;
+mod cursor;
 mod fields;
 mod files;
 mod members;

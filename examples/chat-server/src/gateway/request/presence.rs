@@ -118,7 +118,8 @@ async fn online(caller: &Caller, id: &ConversationId) -> Result<Online> {
         let users: Vec<UserId> = members.items.into_iter().map(|member| member.user_id).collect();
         let presence = chat.presence(actor, id, &users).await?;
         seen.total += users.len() as u64;
-        seen.online.extend(presence.into_iter().filter(|presence| presence.status != PresenceStatus::Offline));
+        seen.online
+            .extend(presence.into_iter().filter(|presence| presence.status != PresenceStatus::Offline));
         match members.next {
             Some(cursor) => page.after = Some(cursor),
             None => return Ok(seen),

@@ -79,13 +79,18 @@ pub(super) async fn quick_load(caller: &Caller, request: LoadRequest) -> Answer 
 async fn load(caller: &Caller, request: LoadRequest, default: usize) -> Answer {
     let (id, limit) = (request.conversation_id.get()?, limit(request.limit, default, MAX_PAGE)?);
     let anchor = request.place.anchor(&id)?;
-    let page = caller.app.chat.history(&caller.conn.actor, &id, HistoryScope::Everything, anchor, limit).await?;
+    let page =
+        caller.app.chat.history(&caller.conn.actor, &id, HistoryScope::Everything, anchor, limit).await?;
     let mut shown = shown(caller, &page.messages).await?;
     let all = shown.len();
     let next = if matches!(anchor, Anchor::After(_)) {
         shown.truncate(fitting(&shown, MAX_BYTES));
         let more = page.more_after || shown.len() < all;
-        page.messages.get(..shown.len()).and_then(<[_]>::last).filter(|_| more).map(|last| Anchor::After(last.seq))
+        page.messages
+            .get(..shown.len())
+            .and_then(<[_]>::last)
+            .filter(|_| more)
+            .map(|last| Anchor::After(last.seq))
     } else {
         let left_out = all - fitting(shown.iter().rev(), MAX_BYTES);
         shown.drain(..left_out);
@@ -93,7 +98,13 @@ async fn load(caller: &Caller, request: LoadRequest, default: usize) -> Answer {
         page.messages.get(left_out).filter(|_| more).map(|first| Anchor::Before(first.seq))
     };
     let next = next.and_then(|next| cursor::history(&id, next));
-    done(PageAnswer { conversation_id: Some(&id), root: None, messages: shown, has_more: next.is_some(), next_cursor: next })
+    done(PageAnswer {
+        conversation_id: Some(&id),
+        root: None,
+        messages: shown,
+        has_more: next.is_some(),
+        next_cursor: next,
+    })
 }
 
 #[derive(Deserialize)]
@@ -107,7 +118,8 @@ pub(super) struct AroundRequest {
 pub(super) async fn around(caller: &Caller, request: AroundRequest) -> Answer {
     let (id, limit) = (request.conversation_id.get()?, limit(request.limit, 50, MAX_PAGE)?);
     let anchor = Anchor::Around(Seq(request.seq));
-    let page = caller.app.chat.history(&caller.conn.actor, &id, HistoryScope::Everything, anchor, limit).await?;
+    let page =
+        caller.app.chat.history(&caller.conn.actor, &id, HistoryScope::Everything, anchor, limit).await?;
     let mut shown = shown(caller, &page.messages).await?;
     // What does not fit is left out at both ends.
     let middle = page.messages.iter().take_while(|message| message.seq.0 < request.seq).count();
@@ -186,7 +198,13 @@ pub(super) async fn thread(caller: &Caller, request: ThreadRequest) -> Answer {
     let next = last.map(|last| cursor::thread(&page.root.id, last.seq));
     let root = shown(caller, std::slice::from_ref(&page.root)).await?;
     let root = root.into_iter().next();
-    done(PageAnswer { conversation_id: None, root, messages: replies, has_more: next.is_some(), next_cursor: next })
+    done(PageAnswer {
+        conversation_id: None,
+        root,
+        messages: replies,
+        has_more: next.is_some(),
+        next_cursor: next,
+    })
 }
 
 #[derive(Deserialize)]
@@ -202,14 +220,22 @@ pub(super) async fn search(caller: &Caller, request: SearchRequest) -> Answer {
     let (conversation, limit) = (optional(request.conversation_id)?, limit(request.limit, 20, MAX_HITS)?);
     let after = request.cursor.map(|cursor| cursor::to_search(&request.text, &cursor)).transpose()?;
     let page = Page { after, limit };
-    let found = caller.app.chat.search(&caller.conn.actor, &request.text, conversation.as_ref(), &page).await?;
+    let found =
+        caller.app.chat.search(&caller.conn.actor, &request.text, conversation.as_ref(), &page).await?;
     let messages: Vec<Message> = found.items.into_iter().map(|hit| hit.message).collect();
     let mut shown = shown(caller, &messages).await?;
     let fits = fitting(&shown, MAX_BYTES);
-    let next = if fits < shown.len() { messages.get(..fits).and_then(<[_]>::last).map(place) } else { found.next };
+    let next =
+        if fits < shown.len() { messages.get(..fits).and_then(<[_]>::last).map(place) } else { found.next };
     shown.truncate(fits);
     let next = next.map(|next| cursor::search(&request.text, &next));
-    done(PageAnswer { conversation_id: None, root: None, messages: shown, has_more: next.is_some(), next_cursor: next })
+    done(PageAnswer {
+        conversation_id: None,
+        root: None,
+        messages: shown,
+        has_more: next.is_some(),
+        next_cursor: next,
+    })
 }
 
 /// The place of a message among hits.

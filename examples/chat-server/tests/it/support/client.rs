@@ -51,7 +51,12 @@ impl Client {
     }
 
     /// Connects; the error is what the server says.
-    pub(crate) async fn at(address: SocketAddr, namespace: &str, user: &str, auth: &Value) -> Result<Self, Value> {
+    pub(crate) async fn at(
+        address: SocketAddr,
+        namespace: &str,
+        user: &str,
+        auth: &Value,
+    ) -> Result<Self, Value> {
         let mut wire = Wire::open(address).await;
         wire.connect(namespace, auth).await?;
         Ok(Self::over(wire, namespace, user))
@@ -152,7 +157,10 @@ impl Client {
     /// A group with others.
     pub(crate) async fn group(&mut self, others: &[&Self]) -> String {
         let members: Vec<&str> = others.iter().map(|other| other.user.as_str()).collect();
-        text(&self.ask("createGroup", json!({ "name": "A group", "members": members })).await, "conversationId")
+        text(
+            &self.ask("createGroup", json!({ "name": "A group", "members": members })).await,
+            "conversationId",
+        )
     }
 
     /// Everything said in a conversation, oldest first.
@@ -190,7 +198,8 @@ impl Client {
 
     /// Waits for an event.
     pub(crate) async fn hears(&self, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let found = |heard: &Heard| heard.events.iter().find(|(name, data)| name == event && fits(data)).cloned();
+        let found =
+            |heard: &Heard| heard.events.iter().find(|(name, data)| name == event && fits(data)).cloned();
         let heard = self.until(event, |heard| found(heard).is_some()).await;
         let (_, data) = found(&heard.borrow()).unwrap();
         data
@@ -295,7 +304,9 @@ fn note(hearing: &watch::Sender<Heard>, prefix: &str, text: &str) {
     let arguments: Value = serde_json::from_str(arguments).unwrap_or(Value::Null);
     hearing.send_modify(|heard| match kind {
         "41" => heard.dismissed = true,
-        "42" => heard.events.push((arguments[0].as_str().unwrap_or_default().to_owned(), arguments[1].clone())),
+        "42" => {
+            heard.events.push((arguments[0].as_str().unwrap_or_default().to_owned(), arguments[1].clone()))
+        }
         "43" => {
             let id = id.parse().unwrap();
             assert!(heard.acks.insert(id, arguments[0].clone()).is_none(), "acknowledged twice: {id}");
@@ -309,7 +320,10 @@ fn note(hearing: &watch::Sender<Heard>, prefix: &str, text: &str) {
 #[track_caller]
 pub(crate) fn code(what: &str, answer: &Value) -> String {
     assert_eq!(answer["ok"], false, "{what} was not refused: {answer}");
-    assert!(answer["error"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{what}: no message in {answer}");
+    assert!(
+        answer["error"]["message"].as_str().is_some_and(|text| !text.is_empty()),
+        "{what}: no message in {answer}"
+    );
     text(&answer["error"], "code")
 }
 

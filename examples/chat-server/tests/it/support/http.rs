@@ -62,9 +62,17 @@ pub(crate) async fn post(server: &Server, path: &str, body: &Value) -> Reply {
 }
 
 /// Any request.
-pub(crate) async fn request(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+pub(crate) async fn request(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Reply {
     let what = format!("{method} {path}");
-    try_request(server.address, method, path, headers, body).await.unwrap_or_else(|| panic!("no answer to {what}"))
+    try_request(server.address, method, path, headers, body)
+        .await
+        .unwrap_or_else(|| panic!("no answer to {what}"))
 }
 
 /// Any request; no answer when nobody listens.
@@ -101,15 +109,24 @@ fn parse(answer: &[u8]) -> Option<Reply> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
     let body = &answer[end + 4..];
-    let body = if headers.get("transfer-encoding").is_some_and(|how| how == "chunked") { whole(body) } else { body.to_vec() };
-    Some(Reply { status: status.split(' ').nth(1)?.parse().ok()?, headers, body: String::from_utf8(body).ok()? })
+    let body = if headers.get("transfer-encoding").is_some_and(|how| how == "chunked") {
+        whole(body)
+    } else {
+        body.to_vec()
+    };
+    Some(Reply {
+        status: status.split(' ').nth(1)?.parse().ok()?,
+        headers,
+        body: String::from_utf8(body).ok()?,
+    })
 }
 
 /// A body that came in chunks.
 fn whole(mut chunks: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(end) = chunks.windows(2).position(|bytes| bytes == b"\r\n") {
-        let size = std::str::from_utf8(&chunks[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size =
+            std::str::from_utf8(&chunks[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
         let Some(size) = size.filter(|size| *size > 0 && end + 4 + size <= chunks.len()) else { break };
         body.extend_from_slice(&chunks[end + 2..end + 2 + size]);
         chunks = &chunks[end + 4 + size..];

@@ -21,9 +21,9 @@ macro_rules! trials {
 pub(crate) use trials;
 
 /// One trial with a runtime of its own.
-pub(crate) fn trial<F: Future<Output = ()>>(module: &str, name: &str, body: fn() -> F) -> Trial
+pub(crate) fn trial<F>(module: &str, name: &str, body: fn() -> F) -> Trial
 where
-    F: 'static,
+    F: Future<Output = ()> + 'static,
 {
     Trial::test(named(module, name), move || {
         block_on(body());

@@ -187,14 +187,16 @@ impl Process {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CHAT_")) {
             command.env_remove(name);
         }
-        let process = Self::spawn(command.args(arguments).env("RUST_LOG", "debug").envs(variables.iter().copied()));
+        let process =
+            Self::spawn(command.args(arguments).env("RUST_LOG", "debug").envs(variables.iter().copied()));
         OUTPUTS.lock().unwrap().push(Arc::clone(&process.output));
         process
     }
 
     /// Starts any program.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (pid, output) = (child.id(), Arc::new(Output::default()));
         let (first, first_line) = sync_channel(1);
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());

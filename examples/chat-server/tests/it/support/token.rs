@@ -67,7 +67,8 @@ pub(crate) fn hmac(algorithm: Algorithm, secret: &[u8], claims: &Value) -> Strin
 
 /// These claims, signed with an RSA key.
 pub(crate) fn rs256(private: &str, claims: &Value) -> String {
-    encode(&Header::new(Algorithm::RS256), claims, &EncodingKey::from_rsa_pem(private.as_bytes()).unwrap()).unwrap()
+    encode(&Header::new(Algorithm::RS256), claims, &EncodingKey::from_rsa_pem(private.as_bytes()).unwrap())
+        .unwrap()
 }
 
 /// Good claims that nobody signed.
