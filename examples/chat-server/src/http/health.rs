@@ -25,7 +25,7 @@ const MAX_PENDING: u64 = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State_ {
+enum Level {
     Ok,
     Degraded,
     Down,
@@ -33,7 +33,7 @@ enum State_ {
 
 #[derive(Debug, Serialize)]
 struct Check {
-    status: State_,
+    status: Level,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }
@@ -43,18 +43,18 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
     let ports = app.chat.ports();
     let nowhere = chat_core::domain::ConversationId::derived(&["health"]);
     let (messages, outbox, events, presence, profiles) = tokio::join!(
-        check(State_::Down, ports.messages.head(&nowhere)),
-        check(State_::Down, ports.outbox.stats()),
-        check(State_::Degraded, ports.tail.ends(&[Topic::Conversations])),
-        check(State_::Degraded, ports.presence.stats()),
-        check(State_::Degraded, ports.users.stats()),
+        check(Level::Down, ports.messages.head(&nowhere)),
+        check(Level::Down, ports.outbox.stats()),
+        check(Level::Degraded, ports.tail.ends(&[Topic::Conversations])),
+        check(Level::Degraded, ports.presence.stats()),
+        check(Level::Degraded, ports.users.stats()),
     );
     let entries = profiles.1.as_ref().map_or(0, |stats| stats.cached);
     let mut outbox = outbox;
-    if let (Check { status: status @ State_::Ok, message }, Some(stats)) = (&mut outbox.0, &outbox.1)
+    if let (Check { status: status @ Level::Ok, message }, Some(stats)) = (&mut outbox.0, &outbox.1)
         && stats.pending > MAX_PENDING
     {
-        *status = State_::Degraded;
+        *status = Level::Degraded;
         *message = Some(format!("{} events wait to be published", stats.pending));
     }
     let checks = BTreeMap::from([
@@ -64,7 +64,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         ("presence", presence.0),
         ("profiles", profiles.0),
     ]);
-    let status = checks.values().map(|check| check.status).max().unwrap_or(State_::Ok);
+    let status = checks.values().map(|check| check.status).max().unwrap_or(Level::Ok);
     let rendered = metrics::recorder().map(|recorder| recorder.render()).unwrap_or_default();
     let uptime = app.chat.now().since(app.started);
     let body = json!({
@@ -78,14 +78,14 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         "uptimeMs": u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    let code = if status == State_::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let code = if status == Level::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (code, Json(body)).into_response()
 }
 
 /// Asks something; a failure counts as `worst`.
-async fn check<T>(worst: State_, question: impl Future<Output = Result<T>>) -> (Check, Option<T>) {
+async fn check<T>(worst: Level, question: impl Future<Output = Result<T>>) -> (Check, Option<T>) {
     match tokio::time::timeout(PATIENCE, question).await {
-        Ok(Ok(answer)) => (Check { status: State_::Ok, message: None }, Some(answer)),
+        Ok(Ok(answer)) => (Check { status: Level::Ok, message: None }, Some(answer)),
         Ok(Err(error)) => (Check { status: worst, message: Some(error.code().to_string()) }, None),
         Err(_) => (Check { status: worst, message: Some("no answer in time".to_owned()) }, None),
     }
