@@ -1,0 +1,230 @@
+//! The key space: every key there is.
+//!
+//! A key is `prefix:kind:{tag}:part:part…`. The tag alone decides the slot on a cluster, so what one script touches has
+//! one tag. There are two sorts of tags:
+//!
+//! * **shards**: one of [`SHARDS`] short texts, chosen once so that they spread evenly over the nodes of a cluster. What
+//!   belongs to a user, and what is listed or counted over all users, is in the shard of the user's id;
+//! * **ids**: what belongs to one room is under the room's own id.
+//!
+//! Ids may hold anything, so they are encoded before they become part of a key: `%`, `:`, `{` and `}` become `%` and two
+//! hexadecimal digits. The encoding is injective, and no encoded id holds a separator or a brace: no id can reach
+//! another's key or slot. Ids never become patterns.
+#![doc = include_str!("keys.md")]
+
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use chat_core::error::{Code, Error, Result};
+use redis::{RedisWrite, ToRedisArgs};
+
+/// How many shards there are: fixed for the life of the data.
+pub const SHARDS: u16 = 16;
+
+const SLOTS: u32 = 16_384;
+
+/// Which shard an id belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Shard(u16);
+
+impl Shard {
+    /// The shard of an id: the same on every node, for ever.
+    pub(crate) fn of(id: &str) -> Self {
+        Self(slot(id.as_bytes()) % SHARDS)
+    }
+
+    /// All of them.
+    pub(crate) fn all() -> impl ExactSizeIterator<Item = Self> + Clone {
+        (0..SHARDS).map(Self)
+    }
+
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    fn tag(self) -> &'static str {
+        static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| (0..SHARDS).map(tag).collect());
+        TAGS.get(self.index()).map_or("", String::as_str)
+    }
+}
+
+/// The first text `shard.n` that falls into the shard's part of the slots.
+fn tag(shard: u16) -> String {
+    let part = SLOTS / u32::from(SHARDS);
+    let mine = u32::from(shard) * part..u32::from(shard + 1) * part;
+    (0_u32..)
+        .map(|n| format!("{shard}.{n}"))
+        .find(|tag| mine.contains(&u32::from(slot(tag.as_bytes()))))
+        .unwrap_or_default()
+}
+
+fn slot(tag: &[u8]) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(tag) % SLOTS as u16
+}
+
+/// Where everything is kept; one per tenant and service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySpace {
+    prefix: Arc<str>,
+}
+
+impl KeySpace {
+    /// The prefix unless another is given: `chat`.
+    pub const DEFAULT_PREFIX: &str = "chat";
+
+    /// Keys that begin with `prefix` and a colon. Two key spaces with different prefixes share nothing.
+    ///
+    /// # Errors
+    /// [`Code::ConfigInvalid`] unless the prefix is 1 to 64 of `a-z`, `A-Z`, `0-9`, `_`, `-`, `.`. A prefix of one part
+    /// cannot be the beginning of another.
+    pub fn new(prefix: &str) -> Result<Self> {
+        let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        if (1..=64).contains(&prefix.len()) && prefix.bytes().all(fine) {
+            Ok(Self { prefix: Arc::from(prefix) })
+        } else {
+            Err(Error::invalid(Code::ConfigInvalid, "a key prefix is 1 to 64 of a-z, A-Z, 0-9, _, -, ."))
+        }
+    }
+
+    /// The prefix.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// A key in a shard.
+    pub(crate) fn sharded(&self, kind: &str, shard: Shard, parts: &[&str]) -> Key {
+        self.key(kind, shard.tag(), parts)
+    }
+
+    /// A key under an id.
+    pub(crate) fn tagged(&self, kind: &str, id: &str, parts: &[&str]) -> Key {
+        self.key(kind, &encode(id), parts)
+    }
+
+    fn key(&self, kind: &str, tag: &str, parts: &[&str]) -> Key {
+        let mut key = String::with_capacity(self.prefix.len() + tag.len() + 64);
+        let _ = write!(key, "{}:{kind}:{{{tag}}}", self.prefix);
+        for part in parts {
+            key.push(':');
+            push_encoded(&mut key, part);
+        }
+        Key(key)
+    }
+}
+
+impl Default for KeySpace {
+    fn default() -> Self {
+        Self { prefix: Arc::from(Self::DEFAULT_PREFIX) }
+    }
+}
+
+/// A key, as Redis has it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key(String);
+
+impl Key {
+    /// A key whose bytes somebody else has decided: seed 002's profile hash.
+    pub(crate) fn foreign(key: String) -> Self {
+        Self(key)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ToRedisArgs for Key {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg(self.0.as_bytes());
+    }
+}
+
+impl redis::ToSingleRedisArg for Key {}
+
+/// An id as it stands in a key.
+pub(crate) fn encode(id: &str) -> String {
+    let mut encoded = String::with_capacity(id.len());
+    push_encoded(&mut encoded, id);
+    encoded
+}
+
+fn push_encoded(key: &mut String, id: &str) {
+    for character in id.chars() {
+        match character {
+            '%' => key.push_str("%25"),
+            ':' => key.push_str("%3A"),
+            '{' => key.push_str("%7B"),
+            '}' => key.push_str("%7D"),
+            plain => key.push(plain),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn shards_spread_evenly_over_the_nodes_of_a_cluster() {
+        for nodes in [1_u32, 2, 3, 4, 6, 8] {
+            let mut on = BTreeMap::new();
+            for shard in Shard::all() {
+                *on.entry(u32::from(slot(shard.tag().as_bytes())) * nodes / SLOTS).or_insert(0) += 1;
+            }
+            let (fewest, most) = (on.values().min().unwrap(), on.values().max().unwrap());
+            assert!(on.len() == nodes as usize && most - fewest <= 1, "{nodes} nodes: {on:?}");
+        }
+    }
+
+    /// Part of the layout: other tags would lose everybody's data.
+    #[test]
+    fn tags_never_change() {
+        let tags = Shard::all().map(Shard::tag).collect::<Vec<_>>().join(" ");
+        assert_eq!(tags, TAGS);
+        assert_eq!(Shard::of("ada"), Shard(ADA));
+    }
+    const TAGS: &str = "0.13 1.10 2.3 3.0 4.63 5.60 6.43 7.40 8.20 9.23 10.40 11.43 12.1 13.2 14.23 15.20";
+    const ADA: u16 = 2;
+
+    #[test]
+    fn hostile_ids_stay_in_their_place() {
+        let keys = KeySpace::default();
+        let of = |id: &str| keys.tagged("r", id, &["m"]).0;
+        assert_eq!(of("a}:m:{b"), "chat:r:{a%7D%3Am%3A%7Bb}:m");
+        assert_eq!(of("*"), "chat:r:{*}:m");
+        assert_eq!(of("%7D"), "chat:r:{%257D}:m");
+    }
+
+    #[test]
+    fn prefixes_are_checked() {
+        for bad in ["", "a:b", "a{b", "a b", "a*", &"x".repeat(65)] {
+            assert_eq!(KeySpace::new(bad).unwrap_err().code(), Code::ConfigInvalid, "{bad:?}");
+        }
+    }
+
+    fn id() -> impl Strategy<Value = String> {
+        prop_oneof!["[%:{}a-b]{1,6}", "\\PC{1,20}", "%(25|3A|7B|7D){1,3}"]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn different_ids_have_different_keys(a in (id(), id()), b in (id(), id())) {
+            let keys = KeySpace::default();
+            let key = |(tag, part): &(String, String)| keys.tagged("k", tag, &[part]);
+            prop_assert_eq!(a == b, key(&a) == key(&b));
+        }
+
+        #[test]
+        fn the_tag_of_a_key_is_the_id_it_belongs_to(tag in id(), part in id()) {
+            let key = KeySpace::default().tagged("k", &tag, &[&part]).0;
+            let (_, rest) = key.split_once('{').unwrap();
+            let (found, _) = rest.split_once('}').unwrap();
+            prop_assert_eq!(found, encode(&tag));
+        }
+    }
+}

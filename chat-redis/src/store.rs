@@ -1,0 +1,61 @@
+//! What every port of this crate is made of: a connection and a key space.
+
+use std::time::Duration;
+
+use chat_core::clock::Timestamp;
+use chat_core::error::Result;
+use redis::FromRedisValue;
+
+use crate::connection::{Command, Operation, RedisService};
+use crate::keys::{Key, KeySpace};
+use crate::script::Script;
+
+/// How long what has run out is kept when the time is injected: the server's own clock knows nothing of it.
+const RUBBISH: Duration = Duration::from_secs(60 * 60);
+
+/// A connection and a key space.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    service: RedisService,
+    pub(crate) keys: KeySpace,
+}
+
+impl Store {
+    pub(crate) fn new(service: RedisService, keys: KeySpace) -> Self {
+        Self { service, keys }
+    }
+
+    /// Sends commands at once; one answer per command, in their order.
+    pub(crate) async fn call<T: FromRedisValue>(
+        &self,
+        operation: Operation,
+        commands: Vec<Command>,
+    ) -> Result<Vec<T>> {
+        if commands.is_empty() { Ok(Vec::new()) } else { self.service.call(operation, commands).await }
+    }
+
+    /// Sends one command.
+    pub(crate) async fn call_one<T: FromRedisValue>(
+        &self,
+        operation: Operation,
+        command: Command,
+    ) -> Result<T> {
+        self.service.call_one(operation, command).await
+    }
+
+    /// A script over keys of one slot; its first argument, the time, is there already.
+    pub(crate) fn script(&self, script: &'static Script, keys: &[Key]) -> Command {
+        Command::script(script, keys).arg(self.service.clock().argument())
+    }
+
+    /// The server's time, as good as this node knows it: for native commands.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.service.clock().now()
+    }
+
+    /// For how many milliseconds Redis keeps what runs out after `ttl`.
+    pub(crate) fn kept_for(&self, ttl: Duration) -> u64 {
+        let rubbish = if self.service.clock().is_injected() { RUBBISH } else { Duration::ZERO };
+        u64::try_from((ttl + rubbish).as_millis()).unwrap_or(u64::MAX / 2).max(1)
+    }
+}
