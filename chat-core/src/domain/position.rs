@@ -95,14 +95,19 @@ pub struct Receipts {
 pub struct Unread {
     /// Countable messages after the read position. Own messages move the position, so they do not count.
     pub messages: u64,
-    /// How many of those mention the user.
+    /// How many messages after the read position mention the user. Adjusting by hand leaves them as they are, so they
+    /// may be more than `messages`.
     pub mentions: u64,
 }
 
+/// Stays at the largest number there is.
 impl std::ops::Add for Unread {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self { messages: self.messages + other.messages, mentions: self.mentions + other.mentions }
+        Self {
+            messages: self.messages.saturating_add(other.messages),
+            mentions: self.mentions.saturating_add(other.mentions),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ const MAX_ADJUSTMENTS: usize = 1_000;
 /// One small record stays for every conversation and for every user who read, wrote or was mentioned in one. Of each
 /// conversation the newest [`MAX_UNCOUNTED`] messages that do not count and that mention everyone are kept, of each
 /// record as many mentions (of those read 100) and the last 1000 adjustments. Whoever would need older ones gets
-/// `None`, until they have read further or truth is taken over.
+/// `None` until they have read further; mentions by name come back with truth, too.
 #[derive(Default)]
 pub struct MemoryUnread {
     conversations: DashMap<ConversationId, Conversation>,
@@ -59,8 +59,7 @@ impl UnreadStore for MemoryUnread {
 
     async fn advance_many(&self, advances: &[Advance]) -> Result<Vec<ReadPosition>> {
         let advance = |advance: &Advance| {
-            let mut conversation = self.conversations.entry(advance.conversation.clone()).or_default();
-            conversation.readers.entry(advance.user.clone()).or_default().advance(advance.to)
+            self.conversations.entry(advance.conversation.clone()).or_default().advance(advance)
         };
         Ok(advances.iter().map(advance).collect())
     }
@@ -103,6 +102,8 @@ impl UnreadStore for MemoryUnread {
 #[derive(Default)]
 struct Conversation {
     head: Option<Seq>,
+    /// Up to here something is missing; of no meaning while nothing is known.
+    floor: Seq,
     uncounted: Newest,
     /// Messages that mention everyone.
     everyone: Newest,
@@ -112,6 +113,9 @@ struct Conversation {
 impl Conversation {
     fn record(&mut self, message: &Recorded) {
         let seq = message.seq;
+        if self.head.is_none() {
+            self.floor = seq.previous();
+        }
         self.head = self.head.max(Some(seq));
         if seq == Seq::ZERO {
             return;
@@ -130,10 +134,21 @@ impl Conversation {
         }
     }
 
+    fn advance(&mut self, advance: &Advance) -> ReadPosition {
+        let reader = self.readers.entry(advance.user.clone()).or_default();
+        if reader.position.is_none() {
+            reader.floor = self.head;
+        }
+        reader.advance(advance.to, advance.own)
+    }
+
     fn count(&self, user: &UserId) -> Option<Unread> {
         let head = self.head?;
         let reader = self.readers.get(user)?;
         let reached = reader.position?.reached(reader.own);
+        if reached < reader.floor_over(self.floor) {
+            return None;
+        }
         let uncounted = self.uncounted.between(reached, head)?;
         let own = reader.mentions.between(reached, head)?;
         let everyone = self.everyone.between(reached, head)?;
@@ -144,20 +159,19 @@ impl Conversation {
     }
 
     fn rebuild(&mut self, user: &UserId, truth: &UnreadTruth) {
-        let reached = truth.position.reached(truth.own);
+        if self.head.is_none() {
+            self.floor = truth.head;
+        }
         self.head = self.head.max(Some(truth.head));
-        self.uncounted.complete(reached, &truth.uncounted);
-        let reader = self.readers.entry(user.clone()).or_default();
-        reader.mentions.complete(reached, &truth.mentions);
-        reader.adjusted = None;
-        reader.position = Some(reader.position.map_or(truth.position, |known| known.merge(truth.position)));
-        reader.wrote(truth.own);
+        truth.uncounted.iter().for_each(|seq| self.uncounted.insert(*seq));
+        self.readers.entry(user.clone()).or_default().rebuild(truth, self.floor);
     }
 
     /// What the user wrote and who mentions it is kept: it stays true.
     fn forget(&mut self, user: &UserId) {
         let Some(reader) = self.readers.get_mut(user) else { return };
         reader.position = None;
+        reader.floor = None;
         reader.adjusted = None;
         if reader.is_blank() {
             self.readers.remove(user);
@@ -169,6 +183,8 @@ impl Conversation {
 #[derive(Default)]
 struct Reader {
     position: Option<ReadPosition>,
+    /// Up to here something is missing; `None` where that is what is missing of the conversation.
+    floor: Option<Seq>,
     /// The last message the user wrote.
     own: Seq,
     /// Messages that mention the user by name, or of which truth says that they mention it.
@@ -193,7 +209,11 @@ impl Reader {
         self.prune();
     }
 
-    fn advance(&mut self, to: AdvanceTo) -> ReadPosition {
+    fn floor_over(&self, conversation: Seq) -> Seq {
+        self.floor.unwrap_or(conversation)
+    }
+
+    fn advance(&mut self, to: AdvanceTo, own: Seq) -> ReadPosition {
         let before = self.position.unwrap_or_default();
         let (position, beyond) = match to {
             AdvanceTo::Position(to) => (before.merge(to), before.merge(to) == to),
@@ -203,8 +223,20 @@ impl Reader {
             self.adjusted = None;
         }
         self.position = Some(position);
-        self.prune();
+        self.wrote(own);
         position
+    }
+
+    /// Truth brings back what is missing, if it is not older than that.
+    fn rebuild(&mut self, truth: &UnreadTruth, conversation: Seq) {
+        let floor = self.floor_over(conversation);
+        if floor <= truth.head {
+            self.floor = Some(floor.min(truth.reached()));
+        }
+        self.mentions.take_over(truth);
+        self.adjusted = None;
+        self.position = Some(self.position.map_or(truth.position, |known| known.merge(truth.position)));
+        self.wrote(truth.own);
     }
 
     /// Drops the oldest mentions that are read.
@@ -245,7 +277,7 @@ impl Adjusted {
 #[derive(Default)]
 struct Newest {
     seqs: VecDeque<Seq>,
-    /// Up to here some are missing.
+    /// Up to here some were dropped.
     missing_to: Seq,
 }
 
@@ -259,9 +291,6 @@ impl Newest {
     }
 
     fn insert(&mut self, seq: Seq) {
-        if seq <= self.missing_to {
-            return;
-        }
         if let Err(place) = self.seqs.binary_search(&seq) {
             self.seqs.insert(place, seq);
         }
@@ -271,13 +300,15 @@ impl Newest {
     }
 
     fn drop_first(&mut self) {
-        self.missing_to = self.seqs.pop_front().unwrap_or(self.missing_to);
+        self.missing_to = self.missing_to.max(self.seqs.pop_front().unwrap_or_default());
     }
 
-    /// Takes over all there are after `from`.
-    fn complete(&mut self, from: Seq, seqs: &[Seq]) {
-        self.missing_to = self.missing_to.min(from);
-        seqs.iter().for_each(|seq| self.insert(*seq));
+    /// Takes over the mentions there are after what truth says was reached.
+    fn take_over(&mut self, truth: &UnreadTruth) {
+        if self.missing_to <= truth.head {
+            self.missing_to = self.missing_to.min(truth.reached());
+        }
+        truth.mentions.iter().for_each(|seq| self.insert(*seq));
     }
 
     /// Drops the oldest ones up to `to` while there are more than `keep`.

@@ -164,8 +164,12 @@ impl Chat {
             self.wrote();
             derived("unread", ports.unread.record(&silence(id)).await);
             let start = AdvanceTo::Position(ReadPosition::START);
-            let advance =
-                |member: NewMember| Advance { user: member.user, conversation: id.clone(), to: start };
+            let advance = |member: NewMember| Advance {
+                user: member.user,
+                conversation: id.clone(),
+                to: start,
+                own: Seq::ZERO,
+            };
             let advances: Vec<_> = new.members.into_iter().map(advance).collect();
             derived("unread", ports.unread.advance_many(&advances).await);
         }

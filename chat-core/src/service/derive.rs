@@ -58,7 +58,9 @@ impl Chat {
         let ports = &self.inner.ports;
         match &envelope.event {
             Event::MessageSent(sent) => {
-                ports.unread.record(&recorded(sent)).await?;
+                if sent.seq > Seq::ZERO {
+                    ports.unread.record(&recorded(sent)).await?;
+                }
                 ports.conversations.touch_many(&[activity(sent)]).await
             }
             Event::MessageDeleted(gone) if gone.delete_type == DeleteType::ForEveryone => {
@@ -70,7 +72,9 @@ impl Chat {
             Event::MessageUnread(unread) => {
                 self.moved(&unread.conversation_id, &unread.reader_id, unread.position).await
             }
-            Event::MessageEdited(edited) => ports.unread.record(&mentioned(edited)).await,
+            Event::MessageEdited(edited) if edited.seq > Seq::ZERO => {
+                self.record_edited(&edited.editor_id, &mentioned(edited)).await
+            }
             Event::ParticipantAdded(added) => {
                 let (conversation, user) = (&added.conversation_id, &added.participant_id);
                 if let Some(member) = ports.conversations.member(conversation, user).await? {
@@ -99,8 +103,15 @@ impl Chat {
         position: ReadPosition,
     ) -> Result<()> {
         let to = AdvanceTo::Position(position);
-        let advance = Advance { user: user.clone(), conversation: conversation.clone(), to };
+        let advance = Advance { user: user.clone(), conversation: conversation.clone(), to, own: Seq::ZERO };
         self.inner.ports.unread.advance_many(&[advance]).await.map(drop)
+    }
+
+    /// Takes an edited message into account. It is no news, so a store that lost the conversation may not take it for
+    /// the newest message: truth comes first.
+    pub(super) async fn record_edited(&self, editor: &UserId, message: &Recorded) -> Result<()> {
+        self.counts(editor, std::slice::from_ref(&message.conversation)).await?;
+        self.inner.ports.unread.record(message).await
     }
 
     async fn index_change(

@@ -7,8 +7,8 @@ use crate::domain::{Actor, Mentions, Message, MessageId};
 use crate::error::{Code, Error, Result};
 use crate::event::MessageSent;
 use crate::moderation::Action;
+use crate::store::MessageStoreExt;
 use crate::store::messages::{Edit, MessageChanged};
-use crate::store::{MessageStoreExt, UnreadStoreExt};
 
 impl Chat {
     /// Gives the actor's own message a new text. The earlier ones are kept.
@@ -48,7 +48,7 @@ impl Chat {
         if changed.changed {
             self.wrote();
             let recorded = recorded(&MessageSent::from(&changed.message));
-            derived("unread", self.inner.ports.unread.record(&recorded).await);
+            derived("unread", self.record_edited(&actor.user, &recorded).await);
         }
         Ok(changed)
     }

@@ -2,13 +2,13 @@
 
 use super::{Chat, derived};
 use crate::domain::page::{MAX_PAGE, Page, Paged};
-use crate::domain::{Actor, ConversationId, Member, MessageId, Seq, Unread, UserId};
+use crate::domain::{Actor, ConversationId, Member, MessageId, Receipts, Seq, Unread, UserId};
 use crate::error::Result;
 use crate::moderation::Action;
+use crate::store::PositionStoreExt;
 use crate::store::conversations::ConversationFilter;
 use crate::store::positions::{Moved, PositionStep, Step};
 use crate::store::unread::{Advance, AdvanceTo};
-use crate::store::{PositionStoreExt, UnreadStoreExt};
 
 /// What a step did to the actor's own counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +90,8 @@ impl Chat {
         let moved = ports.positions.step(&actor.user, conversation, step).await?;
         if moved.changed() {
             self.wrote();
-            let to = AdvanceTo::Position(moved.after.read);
-            derived("unread", ports.unread.advance(&actor.user, conversation, to).await);
+            let advance = advance(actor.user.clone(), conversation.clone(), &moved);
+            derived("unread", ports.unread.advance_many(&[advance]).await);
         }
         let unread = self.counts(&actor.user, std::slice::from_ref(conversation)).await?;
         Ok(UnreadChange { moved, unread: unread.into_iter().sum() })
@@ -193,12 +193,14 @@ impl Chat {
         }
         let moved = positions.step_many(&steps).await?;
         let advances =
-            steps.into_iter().zip(moved).map(|(PositionStep { user, conversation, .. }, moved)| Advance {
-                user,
-                conversation,
-                to: AdvanceTo::Position(moved.after.read),
-            });
+            steps.into_iter().zip(&moved).map(|(step, moved)| advance(step.user, step.conversation, moved));
         derived("unread", self.inner.ports.unread.advance_many(&advances.collect::<Vec<_>>()).await);
         Ok(())
     }
+}
+
+/// What the unread store is told of a step.
+fn advance(user: UserId, conversation: ConversationId, moved: &Moved) -> Advance {
+    let Receipts { read, own, .. } = moved.after;
+    Advance { user, conversation, to: AdvanceTo::Position(read), own }
 }

@@ -12,9 +12,9 @@ pub const MAX_UNCOUNTED: usize = 10_000;
 /// A message that was stored, as far as counting goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// Where. A conversation is made known by recording [`Seq::ZERO`].
+    /// Where.
     pub conversation: ConversationId,
-    /// Its place.
+    /// Its place; [`Seq::ZERO`] is said by nobody, and says that the conversation begins.
     pub seq: Seq,
     /// Who wrote it: it counts as read by its author.
     pub sender: Option<UserId>,
@@ -33,6 +33,8 @@ pub struct Advance {
     pub conversation: ConversationId,
     /// How far.
     pub to: AdvanceTo,
+    /// The last message the user is known to have written; [`Seq::ZERO`] when that is not known.
+    pub own: Seq,
 }
 
 /// How a position moves.
@@ -40,7 +42,7 @@ pub struct Advance {
 pub enum AdvanceTo {
     /// The larger of the stored position and this one.
     Position(ReadPosition),
-    /// At least this message, within whatever epoch is stored.
+    /// At least this message, within whatever epoch is stored: for hosts in which nobody marks as unread.
     Read(Seq),
 }
 
@@ -60,9 +62,14 @@ pub struct UnreadTruth {
 }
 
 impl UnreadTruth {
+    /// The last message that is not unread.
+    pub fn reached(&self) -> Seq {
+        self.position.reached(self.own)
+    }
+
     /// What is unread: the countable messages after what the user has reached.
     pub fn unread(&self) -> Unread {
-        let reached = self.position.reached(self.own);
+        let reached = self.reached();
         let after = |seq: &&Seq| **seq > reached && **seq <= self.head;
         let uncounted = self.uncounted.iter().filter(after).count() as u64;
         let mentions = self.mentions.iter().filter(after).filter(|seq| !self.uncounted.contains(seq)).count();
@@ -81,10 +88,25 @@ port! {
     /// unread = head − reached − uncounted messages between them + adjustment, never below zero
     /// ```
     ///
-    /// So a message costs the same whatever the size of the conversation. Every operation is a maximum, a set insert
-    /// or keyed: any duplication, reordering and retry of a set of operations ends in the same counts.
+    /// So a message costs the same whatever the size of the conversation.
     ///
-    /// `None` means *not known*, never zero: ask truth and [`rebuild`](UnreadStore::rebuild).
+    /// # What is known
+    /// A store may lose its past: by a restart, a flush, an eviction. So a count is known only where the store has seen
+    /// everything after what the reader has reached; elsewhere it is `None`: *not known*, never zero. Ask truth then,
+    /// and [`rebuild`](UnreadStore::rebuild).
+    ///
+    /// - A conversation begins with a record of [`Seq::ZERO`], and nothing is missing; or, where that was lost, with a
+    ///   record of a later message, and what lies before it is missing. No later record brings that back: it may be a
+    ///   repeat.
+    /// - A reader begins with an advance. Up to the head of that moment, what mentions the reader and what it wrote is
+    ///   missing; so nothing is for whoever joins at the head. A reader who began before the conversation did lacks what
+    ///   the conversation lacks.
+    /// - Truth brings back what is missing, for the reader it was asked about.
+    ///
+    /// # Order
+    /// Operations are maxima, set inserts or keyed: any duplication, reordering and retry of a set of them ends in the
+    /// same counts or in `None`, never in other counts. Three go by their order: an adjustment, which an advance or a
+    /// rebuild after it clears; forgetting; and [`AdvanceTo::Read`] where positions are of several epochs.
     pub trait UnreadStore {
         /// Takes messages into account. Does not need to know who the members are.
         ///
@@ -92,7 +114,8 @@ port! {
         /// Per message.
         ///
         /// # Idempotency
-        /// A repeat changes nothing. Order does not matter: a message is known to exist when a later one is.
+        /// A repeat changes nothing. A message is known to exist when a later one is, and counts until its own record says
+        /// otherwise.
         async fn record_many(&self, messages: &[Recorded]) -> Result<()>;
 
         /// Takes messages out of the count: deleted, or hidden. Keeps the newest [`MAX_UNCOUNTED`].
@@ -101,29 +124,32 @@ port! {
         /// A message is taken out once, also when the deletion is known before the message.
         async fn uncount_many(&self, conversation: &ConversationId, messages: &[Seq]) -> Result<()>;
 
-        /// Moves positions: how a member starts, reads, and marks as unread. Answers where each one stands then. An
-        /// advance to a position that is at or beyond the stored one clears the adjustment.
+        /// Moves positions: how a member starts, reads, and marks as unread. Answers where each one stands then. What
+        /// it says was written last counts as recorded. An advance to a position that is at or beyond the stored one
+        /// clears the adjustment.
         ///
         /// # Atomicity
         /// Per (user, conversation); never across conversations.
         ///
         /// # Idempotency
-        /// A maximum: an older position changes nothing.
+        /// A maximum of each: an older position changes nothing.
         async fn advance_many(&self, advances: &[Advance]) -> Result<Vec<ReadPosition>>;
 
-        /// Counts the unread messages of one user per conversation; `None` where it is not known.
+        /// Counts the unread messages of one user per conversation; `None` where they are
+        /// [not known](Self#what-is-known).
         async fn counts(&self, user: &UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Unread>>>;
 
         /// Adds to or takes from a count by hand (seed 001's increment and decrement); cleared by reading.
         /// Answers the new count.
         ///
         /// # Idempotency
-        /// By `key`, until the adjustment is cleared.
+        /// By `key`, until the adjustment is cleared. What is adjusted while the count is not known may be lost.
         async fn adjust(
             &self, user: &UserId, conversation: &ConversationId, by: i64, key: &ClientKey,
         ) -> Result<Option<Unread>>;
 
-        /// Takes over what truth says, one answer per conversation, and clears adjustments.
+        /// Takes over what truth says, one answer per conversation, and clears adjustments. Everything after what the
+        /// reader had reached is known then, unless more is missing than truth had seen: it was asked too early.
         ///
         /// # Atomicity
         /// Merges by maxima and unions: what was recorded while truth was being asked survives.
@@ -177,7 +203,7 @@ pub trait UnreadStoreExt: UnreadStore {
         conversation: &ConversationId,
         to: AdvanceTo,
     ) -> impl Future<Output = Result<ReadPosition>> + Send {
-        let one = [Advance { user: user.clone(), conversation: conversation.clone(), to }];
+        let one = [Advance { user: user.clone(), conversation: conversation.clone(), to, own: Seq::ZERO }];
         async move { only(self.advance_many(&one).await?) }
     }
 }

@@ -1,7 +1,7 @@
-//! The model of the `unread` port: per conversation a head and three sets, counted message by message.
+//! The model of the `unread` port: per conversation a head and sets of messages, counted message by message.
 //!
 //! Two things are left open: an advance repeated within one batch may answer where it led or where the batch ended, and
-//! an adjustment of a count that is not known for want of a head may be kept or not, so that none is asked for.
+//! an adjustment of a count that is not known may be kept or not, so that none is asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -35,10 +35,19 @@ struct Said {
 }
 
 #[derive(Debug, Clone)]
+struct Step {
+    user: usize,
+    conversation: usize,
+    to: AdvanceTo,
+    own: Seq,
+}
+
+#[derive(Debug, Clone)]
 enum Operation {
+    Begin(usize),
     Record(Vec<Said>),
     Uncount { conversation: usize, seqs: Vec<Seq> },
-    Advance(Vec<(usize, usize, AdvanceTo)>),
+    Advance(Vec<Step>),
     Count { user: usize, conversations: Vec<usize> },
     Adjust { user: usize, conversation: usize, by: i64, key: usize },
     Rebuild { user: usize, truth: Vec<(usize, UnreadTruth)> },
@@ -99,14 +108,22 @@ fn operation() -> impl Strategy<Value = Operation> {
         seq().prop_map(|seq| AdvanceTo::Position(ReadPosition::at(seq))),
         seq().prop_map(AdvanceTo::Read),
     ];
+    let own = prop_oneof![3 => Just(Seq::ZERO), 1 => seq()];
+    let step = (user(), place(), to, own).prop_map(|(user, conversation, to, own)| Step {
+        user,
+        conversation,
+        to,
+        own,
+    });
     prop_oneof![
+        1 => place().prop_map(Begin),
         5 => vec(said(), 0..4).prop_map(Record),
         2 => (place(), vec(seq(), 0..4)).prop_map(|(conversation, seqs)| Uncount { conversation, seqs }),
-        4 => vec((user(), place(), to), 0..4).prop_map(Advance),
+        4 => vec(step, 0..4).prop_map(Advance),
         4 => (user(), vec(place(), 0..4)).prop_map(|(user, conversations)| Count { user, conversations }),
         2 => (user(), place(), -6_i64..6, one_of(KEYS.len()))
             .prop_map(|(user, conversation, by, key)| Adjust { user, conversation, by, key }),
-        1 => (user(), vec((place(), truth()), 0..3)).prop_map(|(user, truth)| Rebuild { user, truth }),
+        2 => (user(), vec((place(), truth()), 0..3)).prop_map(|(user, truth)| Rebuild { user, truth }),
         1 => vec((user(), place()), 0..3).prop_map(Forget),
     ]
 }
@@ -114,6 +131,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 #[derive(Debug, Default)]
 struct Conversation {
     head: Option<Seq>,
+    /// What was said before it was known.
+    missing: BTreeSet<Seq>,
     uncounted: BTreeSet<Seq>,
     everyone: BTreeSet<Seq>,
     readers: BTreeMap<usize, Reader>,
@@ -122,9 +141,16 @@ struct Conversation {
 #[derive(Debug, Default)]
 struct Reader {
     position: Option<ReadPosition>,
+    /// What was said before the reader was known; `None` when the conversation was not known either.
+    missing: Option<BTreeSet<Seq>>,
     own: Seq,
     mentions: BTreeSet<Seq>,
     adjustments: BTreeMap<usize, i64>,
+}
+
+/// The messages up to this one.
+fn up_to(last: Seq) -> BTreeSet<Seq> {
+    (1..=last.0).map(Seq).collect()
 }
 
 impl Conversation {
@@ -132,7 +158,14 @@ impl Conversation {
         self.readers.entry(user).or_default()
     }
 
+    fn begin(&mut self) {
+        self.head = self.head.or(Some(Seq::ZERO));
+    }
+
     fn record(&mut self, said: &Said) {
+        if self.head.is_none() {
+            self.missing = up_to(said.seq.previous());
+        }
         self.head = self.head.max(Some(said.seq));
         if !said.countable {
             self.uncounted.insert(said.seq);
@@ -149,10 +182,15 @@ impl Conversation {
         }
     }
 
-    fn advance(&mut self, user: usize, to: AdvanceTo) -> ReadPosition {
-        let reader = self.reader(user);
+    fn advance(&mut self, step: &Step) -> ReadPosition {
+        let head = self.head;
+        let reader = self.reader(step.user);
+        if reader.position.is_none() {
+            reader.missing = head.map(up_to);
+        }
+        reader.own = reader.own.max(step.own);
         let before = reader.position.unwrap_or_default();
-        let to = match to {
+        let to = match step.to {
             AdvanceTo::Position(to) => to,
             AdvanceTo::Read(seq) => ReadPosition { seq, ..before },
         };
@@ -168,8 +206,12 @@ impl Conversation {
     fn count(&self, user: usize) -> Option<Unread> {
         let (head, reader) = (self.head?, self.readers.get(&user)?);
         let reached = reader.position?.reached(reader.own);
-        let counted = (reached.next().0..=head.0).map(Seq).filter(|seq| !self.uncounted.contains(seq));
-        let counted: Vec<Seq> = counted.collect();
+        let missing = reader.missing.as_ref().unwrap_or(&self.missing);
+        let after = (reached.next().0..=head.0).map(Seq);
+        if after.clone().any(|seq| missing.contains(&seq)) {
+            return None;
+        }
+        let counted: Vec<Seq> = after.filter(|seq| !self.uncounted.contains(seq)).collect();
         let mention = |seq: &&Seq| reader.mentions.contains(*seq) || self.everyone.contains(*seq);
         let by: i64 = reader.adjustments.values().sum();
         Some(Unread {
@@ -179,9 +221,19 @@ impl Conversation {
     }
 
     fn rebuild(&mut self, user: usize, truth: &UnreadTruth) {
+        if self.head.is_none() {
+            self.missing = up_to(truth.head);
+        }
         self.head = self.head.max(Some(truth.head));
         self.uncounted.extend(&truth.uncounted);
+        let of_all = self.missing.clone();
         let reader = self.reader(user);
+        let mut missing = reader.missing.take().unwrap_or(of_all);
+        // An answer that does not reach to the last of them is older than the loss.
+        if missing.is_subset(&up_to(truth.head)) {
+            missing.retain(|seq| *seq <= truth.position.reached(truth.own));
+        }
+        reader.missing = Some(missing);
         reader.position = Some(reader.position.map_or(truth.position, |known| known.merge(truth.position)));
         reader.own = reader.own.max(truth.own);
         reader.mentions.extend(&truth.mentions);
@@ -191,6 +243,7 @@ impl Conversation {
     fn forget(&mut self, user: usize) {
         let reader = self.reader(user);
         reader.position = None;
+        reader.missing = None;
         reader.adjustments.clear();
     }
 }
@@ -206,6 +259,18 @@ impl Game {
     async fn step(&mut self, operation: &Operation) -> Agreement {
         let asked = operation as &(dyn Debug + Sync);
         match operation {
+            Operation::Begin(conversation) => {
+                let (name, conversation) = &mut self.conversations[*conversation];
+                let begin = Recorded {
+                    conversation: name.clone(),
+                    seq: Seq::ZERO,
+                    sender: None,
+                    countable: true,
+                    mentions: Mentions::default(),
+                };
+                self.unread.record(&begin).await.unwrap();
+                conversation.begin();
+            }
             Operation::Record(said) => {
                 let messages: Vec<Recorded> = said.iter().map(|said| self.recorded(said)).collect();
                 self.unread.record_many(&messages).await.unwrap();
@@ -218,7 +283,7 @@ impl Game {
                 self.unread.uncount_many(name, seqs).await.unwrap();
                 conversation.uncounted.extend(seqs);
             }
-            Operation::Advance(advances) => self.advance(asked, advances).await?,
+            Operation::Advance(steps) => self.advance(asked, steps).await?,
             Operation::Count { user, conversations } => {
                 let names: Vec<_> =
                     conversations.iter().map(|nth| self.conversations[*nth].0.clone()).collect();
@@ -231,7 +296,7 @@ impl Game {
             }
             Operation::Adjust { user, conversation, by, key } => {
                 let (name, conversation) = &mut self.conversations[*conversation];
-                if conversation.head.is_none() && conversation.reader(*user).position.is_some() {
+                if conversation.reader(*user).position.is_some() && conversation.count(*user).is_none() {
                     return Ok(());
                 }
                 let reader = conversation.reader(*user);
@@ -266,27 +331,24 @@ impl Game {
         Ok(())
     }
 
-    async fn advance(
-        &mut self,
-        asked: &(dyn Debug + Sync),
-        advances: &[(usize, usize, AdvanceTo)],
-    ) -> Agreement {
-        let named: Vec<Advance> = advances
+    async fn advance(&mut self, asked: &(dyn Debug + Sync), steps: &[Step]) -> Agreement {
+        let named: Vec<Advance> = steps
             .iter()
-            .map(|(user, nth, to)| Advance {
-                user: self.users[*user].clone(),
-                conversation: self.conversations[*nth].0.clone(),
-                to: *to,
+            .map(|step| Advance {
+                user: self.users[step.user].clone(),
+                conversation: self.conversations[step.conversation].0.clone(),
+                to: step.to,
+                own: step.own,
             })
             .collect();
         let found = self.unread.advance_many(&named).await.unwrap();
-        same(asked, &found.len(), &advances.len())?;
+        same(asked, &found.len(), &steps.len())?;
         let mut led_to = Vec::new();
-        for (user, nth, to) in advances {
-            led_to.push(self.conversations[*nth].1.advance(*user, *to));
+        for step in steps {
+            led_to.push(self.conversations[step.conversation].1.advance(step));
         }
-        for (((user, nth, _), led_to), found) in advances.iter().zip(led_to).zip(found) {
-            let ended = self.conversations[*nth].1.reader(*user).position;
+        for ((step, led_to), found) in steps.iter().zip(led_to).zip(found) {
+            let ended = self.conversations[step.conversation].1.reader(step.user).position;
             holds(found == led_to || Some(found) == ended, asked, || {
                 format!("{found:?}, not {led_to:?} or {ended:?}")
             })?;

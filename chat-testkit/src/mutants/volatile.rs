@@ -56,6 +56,8 @@ mutants! { offer:
         unread, LateReadUndoesRewind => "unread::a_late_read_does_not_undo_a_rewind";
     "unknown is zero", "seed 001, F16: a counter that expired begins at zero again":
         unread, UnknownIsZero => "unread::the_unknown_is_none_and_never_zero";
+    "a lost past counts as zero", "seed 001, F16: a counter that expired begins again, as if nothing had been before":
+        unread, LostPastIsZero => "unread::a_store_that_lost_its_past_says_that_it_does_not_know";
     "an outage is zero", "an error handler that answers 0":
         unread, OutageIsZero => "unread::an_outage_is_never_a_zero";
     "reading a part reads all", "seed 001, a.6: reading part of a conversation zeroes it":
@@ -340,6 +342,21 @@ impl UnreadBug for UnknownIsZero {
     ) -> Result<Vec<Option<Unread>>> {
         let counts = port.counts(user, conversations).await?;
         Ok(counts.into_iter().map(|count| Some(count.unwrap_or_default())).collect())
+    }
+}
+
+/// Whatever it hears of a conversation first is taken for its beginning.
+#[derive(Debug)]
+struct LostPastIsZero;
+
+#[async_trait]
+impl UnreadBug for LostPastIsZero {
+    async fn record_many(&self, port: &dyn UnreadStore, messages: &[Recorded]) -> Result<()> {
+        for message in messages {
+            let begun = Recorded { seq: Seq::ZERO, ..message.clone() };
+            port.record_many(&[begun, message.clone()]).await?;
+        }
+        Ok(())
     }
 }
 

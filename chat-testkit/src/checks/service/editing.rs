@@ -1,12 +1,14 @@
 //! Promises of editing, reacting and pinning.
 
 use std::slice::from_ref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::domain::message::{Draft, MAX_EMOJIS, MAX_EMOJIS_PER_USER, Reaction};
 use chat_core::domain::{Actor, ConversationId, FileId, Mentions, Message, RoomRole};
 use chat_core::error::Code;
 use chat_core::event::{DeleteType, Event};
+use chat_core::memory::MemoryUnread;
 use chat_core::service::{Found, NewGroup};
 use chat_core::store::messages::MAX_PINS;
 
@@ -27,6 +29,7 @@ promises! {
     what_is_deleted_cannot_be_edited,
     a_text_beside_a_file_may_be_taken_away,
     an_edit_that_mentions_somebody_raises_their_mentions,
+    an_edit_after_a_loss_is_no_news,
     a_reaction_is_a_set_and_not_a_toggle,
     racing_reactions_count_once_each,
     what_is_no_emoji_is_refused,
@@ -183,6 +186,32 @@ async fn an_edit_that_mentions_somebody_raises_their_mentions(offer: Offer) {
     }
     stage.chat.mark_read(&bob, &group, said.seq).await.unwrap();
     assert_eq!(stage.unread(&bob, &group).await, (0, 0));
+}
+
+async fn an_edit_after_a_loss_is_no_news(offer: Offer) {
+    let stage = Stage::new(offer.clone()).await;
+    let (ada, bob) = (actor("ada"), actor("bob"));
+    let group = stage.group("Engines", &[&ada, &bob]).await;
+    let first = stage.say(&ada, &group, "first").await;
+    for n in 0..4 {
+        stage.say(&ada, &group, &format!("{n}")).await;
+    }
+    let last = stage.say(&ada, &group, "last").await;
+    for by_event in [false, true] {
+        let lost = Stage::new(offer.clone().unread(Arc::new(MemoryUnread::new()))).await;
+        if by_event {
+            for envelope in stage.envelopes().await {
+                if let Event::MessageEdited(_) = &envelope.event {
+                    lost.chat.apply(&envelope).await.unwrap();
+                }
+            }
+        } else {
+            let call = Mentions { users: vec![bob.user.clone()], everyone: false };
+            lost.chat.edit(&ada, &first.id, "first, bob", call, None).await.unwrap();
+        }
+        let read = lost.chat.mark_read(&bob, &group, last.seq.previous()).await.unwrap();
+        assert_eq!(read.unread.messages, 1, "the edited message is not the newest, by event: {by_event}");
+    }
 }
 
 async fn a_reaction_is_a_set_and_not_a_toggle(offer: Offer) {

@@ -9,6 +9,7 @@ use chat_core::domain::message::Draft;
 use chat_core::domain::{Actor, ConversationId, Mentions, Mute, Page, Seq, UserId};
 use chat_core::error::{Code, Result};
 use chat_core::event::{CoveredIds, DeleteType, Envelope, Event};
+use chat_core::memory::MemoryUnread;
 use chat_core::store::conversations::ConversationFilter;
 use chat_core::store::messages::{Anchor, HistoryScope};
 use chat_core::store::positions::{Moved, PositionStep};
@@ -40,6 +41,7 @@ promises! {
     who_comes_back_has_nothing_unread,
     who_comes_back_after_marking_as_unread_does_not_drift,
     lost_counts_come_back_the_same,
+    a_store_that_lost_everything_counts_as_before,
     racing_readers_and_writers_end_at_zero,
     counts_survive_an_outage_of_the_derived_store,
     an_outage_of_truth_is_no_zero,
@@ -468,6 +470,35 @@ async fn lost_counts_come_back_the_same(offer: Offer) {
         stage.chat.apply(&envelope).await.unwrap();
     }
     assert_eq!(counts().await, before);
+}
+
+async fn a_store_that_lost_everything_counts_as_before(offer: Offer) {
+    let stage = Stage::new(offer.clone()).await;
+    let (ada, bob, cid) = (actor("ada"), actor("bob"), actor("cid"));
+    let group = stage.group("Engines", &[&ada, &bob, &cid]).await;
+    let mut last = Seq::ZERO;
+    for n in 1..=10 {
+        let sender = if n == 7 { &bob } else { &ada };
+        let everyone = n == 9;
+        let draft =
+            Draft { mentions: Mentions { users: vec![], everyone }, silent: n == 8, ..Draft::text("…") };
+        last = stage.chat.send(sender, &group, draft, None).await.unwrap().message.seq;
+    }
+    let back = |by: u64| Seq(last.0 - by);
+    for reader in [&bob, &cid] {
+        stage.chat.mark_read(reader, &group, back(7)).await.unwrap();
+    }
+    let lost = Stage::new(offer.unread(Arc::new(MemoryUnread::new()))).await;
+    lost.say(&ada, &group, "eleven").await;
+    let read = lost.chat.mark_read(&bob, &group, back(5)).await.unwrap();
+    assert_eq!(
+        (read.unread.messages, read.unread.mentions),
+        (3, 1),
+        "9, 10 and 11: he wrote 7, and 8 is silent"
+    );
+    let read = lost.chat.mark_read(&cid, &group, back(5)).await.unwrap();
+    assert_eq!((read.unread.messages, read.unread.mentions), (5, 1), "7 too");
+    assert_eq!(lost.unread(&ada, &group).await, (0, 0));
 }
 
 async fn racing_readers_and_writers_end_at_zero(offer: Offer) {
