@@ -21,8 +21,12 @@ mod offer;
 mod ports;
 mod run;
 pub mod sample;
+#[cfg(unix)]
+pub mod server;
 pub mod stage;
+pub mod wait;
 pub mod walk;
 
+pub use libtest_mimic::Trial;
 pub use offer::{Absent, Consumers, HISTORIES, Offer};
-pub use run::{Check, Namespace, Verdict, prove, run};
+pub use run::{Check, Namespace, Verdict, prove, run, run_trials, trial};

@@ -106,12 +106,7 @@ where
             Err(_) => Verdict::Broken(format!("no end after {PATIENCE:?}")),
         }
     };
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(trial)
+    runtime().block_on(trial)
 }
 
 /// What a panic said.
@@ -146,6 +141,49 @@ where
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// One trial of something that needs a server, on a runtime of its own. It fails by panicking. A server that is
+/// `Absent` makes it ignored with the reason, or a failure if `CHAT_TEST_REQUIRE` names what it `needs`.
+///
+/// [`trials!`](crate::trials) makes a list of them.
+pub fn trial<F>(
+    name: impl Into<String>,
+    needs: &'static str,
+    body: impl FnOnce() -> F + Send + 'static,
+) -> Trial
+where
+    F: Future<Output = Result<(), Absent>>,
+{
+    Trial::ignorable_test(name, move || match runtime().block_on(body()) {
+        Ok(()) => Ok(Completion::Completed),
+        Err(Absent(why)) if is_required(needs) => {
+            Err(Failed::from(format!("{why}, and CHAT_TEST_REQUIRE names {needs}")))
+        }
+        Err(Absent(why)) => Ok(Completion::ignored_with(why)),
+    })
+}
+
+/// Declares `trials()`, a list of [`trial`](crate::trial)s named after the module and the function:
+/// `trials! { needs "redis": a_lost_reply_is_not_repeated, … }`. Each is an `async fn() -> Result<(), Absent>` in scope.
+#[macro_export]
+macro_rules! trials {
+    (needs $needs:literal: $($name:ident),* $(,)?) => {
+        /// Every trial of this topic.
+        pub(crate) fn trials() -> Vec<$crate::Trial> {
+            let topic = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![$($crate::trial(format!("{topic}::{}", stringify!($name)), $needs, $name),)*]
+        }
+    };
+}
+
+/// Runs trials as a test binary does: takes its arguments (`--list`, a filter, `--nocapture`).
+pub fn run_trials(trials: Vec<Trial>) -> ExitCode {
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
 fn is_required(backend: &str) -> bool {

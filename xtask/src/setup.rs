@@ -21,6 +21,12 @@ struct Tool {
 /// `CHAT_TEST_REQUIRE` names the tool.
 const TEST_TOOLS: &[Tool] = &[
     Tool {
+        // Debian may start them as services, on ports 6379 and 26379; the tests use their own, on others.
+        name: "redis-server, redis-sentinel and redis-tools",
+        is_present: || ["redis-server", "redis-sentinel", "redis-cli"].into_iter().all(sh::finds),
+        install: || apt_get("redis-server redis-sentinel redis-tools"),
+    },
+    Tool {
         name: "node and npm",
         is_present: || sh::finds("node") && sh::finds("npm"),
         install: || if sh::finds("node") { apt_get("npm") } else { apt_get("nodejs npm") },

@@ -1,0 +1,27 @@
+//! The servers of the kit do what the tests of the backends build on: real processes, real faults.
+
+#![allow(
+    clippy::future_not_send,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what went wrong by failing"
+)]
+
+mod servers {
+    pub(crate) mod process;
+    pub(crate) mod redis;
+}
+
+use std::process::ExitCode;
+
+use chat_testkit::run_trials;
+
+fn main() -> ExitCode {
+    if let Some(end) = servers::process::child() {
+        return end;
+    }
+    let topics = [servers::process::trials(), servers::redis::trials()];
+    run_trials(topics.into_iter().flatten().collect())
+}
