@@ -684,14 +684,15 @@ async fn stopping_publishes_what_is_written(offer: Offer) {
     let stage = Stage::new(offer).await;
     let ada = actor("ada");
     let group = stage.group("Engines", &[&ada]).await;
-    for round in 0..5_u64 {
+    let mut next = 2;
+    // Right after the last word, when nobody has had time to publish it.
+    for times in [1, 1, 20].into_iter().cycle().take(60) {
         let background = stage.chat.start();
-        let other = stage.chat.start();
-        for n in 0..20 {
+        tokio::task::yield_now().await;
+        for n in 0..times {
             stage.say(&ada, &group, &format!("{n}")).await;
         }
         background.stop().await;
-        other.stop().await;
         let seqs: Vec<u64> = stage
             .published()
             .await
@@ -701,12 +702,14 @@ async fn stopping_publishes_what_is_written(offer: Offer) {
                 other => panic!("{other:?}"),
             })
             .collect();
-        let first = 2 + 20 * round;
-        assert_eq!(seqs, (first..first + 20).collect::<Vec<_>>());
+        assert_eq!(seqs, (next..next + times).collect::<Vec<_>>());
         assert_eq!(stage.ports().outbox.stats().await.unwrap().pending, 0);
+        next += times;
     }
-    // At once, and by being dropped.
-    stage.chat.start().stop().await;
+    // At once, twice, and by being dropped.
+    let (one, other) = (stage.chat.start(), stage.chat.start());
+    one.stop().await;
+    other.stop().await;
     drop(stage.chat.start());
 }
 

@@ -1,22 +1,27 @@
 //! Promises of members: letting in, taking out, leaving, roles.
 
+use std::future::Future;
 use std::slice::from_ref;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chat_core::domain::{Actor, ConversationId, ConversationKind, Page, RoomRole, Seq, UserId, UserProfile};
+use chat_core::domain::{
+    Actor, ConversationId, ConversationKind, Page, RoomId, RoomRole, Seq, UserId, UserProfile,
+};
 use chat_core::error::{Code, Result};
 use chat_core::event::Event;
 use chat_core::service::{Chat, ChatSettings, NewGroup};
-use chat_core::store::conversations::ConversationFilter;
+use chat_core::store::conversations::{Change, Changed, ConversationFilter};
 use chat_core::store::messages::{Anchor, HistoryScope};
 use chat_core::store::rooms::NewRoom;
-use chat_core::store::{RoomStore, UserSource};
+use chat_core::store::{ConversationStore, RoomStore, UserSource};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::Offer;
 use crate::expect::{at_once, refused};
-use crate::mutants::{RoomBug, plant};
+use crate::mutants::{ConversationBug, RoomBug, plant};
 use crate::sample::user;
 use crate::stage::{Stage, actor, platform_admin};
 use crate::walk::walk;
@@ -41,6 +46,8 @@ promises! {
     who_is_out_sees_nothing_more,
     who_is_out_stays_out_while_the_index_is_made,
     who_is_demoted_stays_so_while_the_index_is_made,
+    who_is_let_in_is_in_while_the_index_is_made,
+    who_is_out_stays_out_when_the_index_is_lost_again,
     who_is_out_is_in_no_list,
     events_say_what_people_are_called,
     members_are_read_page_by_page,
@@ -344,75 +351,138 @@ async fn who_is_out_sees_nothing_more(offer: Offer) {
     }
 }
 
-/// What happens just before a room is brought into the index, once.
-type Meanwhile = futures::future::BoxFuture<'static, ()>;
+/// Stops the next one who brings a room into the index, between asking truth and making the room.
+#[derive(Debug, Clone, Default)]
+struct SlowIndex(Arc<Mutex<Option<Stop>>>);
 
-/// Lets something happen between asking truth for the members of a room and making it.
-#[derive(Clone, Default)]
-struct SlowIndex(Arc<Mutex<Option<Meanwhile>>>);
-
-impl std::fmt::Debug for SlowIndex {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SlowIndex")
-    }
+#[derive(Debug)]
+struct Stop {
+    here: oneshot::Sender<()>,
+    go_on: oneshot::Receiver<()>,
+    /// Whose right is taken away meanwhile and what is left of it, where nobody may ever be told otherwise.
+    at_once: Option<(UserId, Option<RoomRole>)>,
 }
 
 #[async_trait]
 impl RoomBug for SlowIndex {
     async fn create(&self, port: &dyn RoomStore, room: &NewRoom) -> Result<bool> {
-        let meanwhile = self.0.lock().take();
-        let Some(meanwhile) = meanwhile else { return port.create(room).await };
-        meanwhile.await;
+        let stop = self.0.lock().take();
+        let Some(Stop { here, go_on, at_once }) = stop else { return port.create(room).await };
+        here.send(()).unwrap();
+        go_on.await.unwrap();
         let created = port.create(room).await;
-        // The one who brings it in is slow, and others ask.
-        let roles = port.roles(&room.id, &["bob", "mod"].map(user)).await?;
-        assert!(
-            roles.is_none_or(|roles| roles[0].is_none() && roles[1] != Some(RoomRole::Moderator)),
-            "the index lets in whom truth has let out"
-        );
+        // Somebody asks before the one who made it does anything else.
+        if let Some((whom, left)) = at_once {
+            let roles = port.roles(&room.id, from_ref(&whom)).await?.map(|roles| roles[0]);
+            assert_eq!(roles, Some(left), "the index gives a right that truth has taken away");
+        }
         created
     }
 }
 
-async fn who_is_out_stays_out_while_the_index_is_made(offer: Offer) {
-    let slow = SlowIndex::default();
+/// Something that happens just before truth changes, once.
+#[derive(Clone, Default)]
+struct Meanwhile(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+#[async_trait]
+impl ConversationBug for Meanwhile {
+    async fn change(
+        &self,
+        port: &dyn ConversationStore,
+        id: &ConversationId,
+        by: &UserId,
+        change: &Change,
+    ) -> Result<Changed> {
+        let meanwhile = self.0.lock().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        port.change(id, by, change).await
+    }
+}
+
+/// Changes who is in while somebody else brings the room into the index as it was before; then `whom` has this `role`.
+async fn changed_while_indexed<F>(
+    offer: Offer,
+    (whom, role): (&str, Option<RoomRole>),
+    at_once: bool,
+    change: impl FnOnce(Chat, ConversationId) -> F,
+) where
+    F: Future<Output = ()>,
+{
+    let (slow, meanwhile) = (SlowIndex::default(), Meanwhile::default());
     let offer = plant!(offer, rooms, slow.clone());
+    let offer = plant!(offer, conversations, meanwhile.clone());
     let stage = Stage::new(offer).await;
-    let (group, [ada, moderator, bob, cid]) = ranked(&stage).await;
-    stage.chat.set_role(&ada, &group, &moderator.user, RoomRole::Member).await.unwrap();
+    let (group, [.., cid]) = ranked(&stage).await;
+    let ((here, reached), (may, go_on)) = (oneshot::channel(), oneshot::channel());
+    let reader = Arc::new(Mutex::new(None));
+    let (chat, place, slot) = (stage.another(), group.clone(), Arc::clone(&reader));
+    let stop = Stop { here, go_on, at_once: at_once.then(|| (user(whom), role)) };
+    // The guard has let the change through. Now the index is lost, and a reader brings it back, slowly.
+    *meanwhile.0.lock() = Some(Box::pin(async move {
+        chat.ports().rooms.delete(&RoomId::from(&place)).await.unwrap();
+        *slow.0.lock() = Some(stop);
+        *slot.lock() = Some(tokio::spawn(async move { chat.unread(&cid, &place).await }));
+        reached.await.unwrap();
+    }));
+    change(stage.chat.clone(), group.clone()).await;
+    // It is acknowledged.
+    may.send(()).unwrap();
+    let reader = reader.lock().take().expect("a reader");
+    reader.await.expect("the index is as truth says").unwrap();
+    let guard = stage.chat.guard();
+    assert_eq!(guard.role(&user(whom), &group).await.unwrap(), role);
+    assert_eq!(
+        guard.role(&user("cid"), &group).await.unwrap(),
+        Some(RoomRole::Member),
+        "the others are in it"
+    );
+    assert!(stage.ports().rooms.roles(&RoomId::from(&group), &[]).await.unwrap().is_some());
+}
+
+async fn who_is_out_stays_out_while_the_index_is_made(offer: Offer) {
     for leaves in [false, true] {
-        stage.chat.add_members(&ada, &group, from_ref(&bob.user)).await.unwrap();
-        stage.cool(&group).await;
-        let (chat, ada, who, place) = (stage.chat.clone(), ada.clone(), bob.clone(), group.clone());
-        *slow.0.lock() = Some(Box::pin(async move {
-            let out = if leaves {
-                chat.leave(&who, &place).await
-            } else {
-                chat.remove_member(&ada, &place, &who.user).await
+        changed_while_indexed(offer.fresh().await, ("bob", None), true, |chat, group| async move {
+            let out = match leaves {
+                true => chat.leave(&actor("bob"), &group).await,
+                false => chat.remove_member(&actor("ada"), &group, &user("bob")).await,
             };
             assert!(out.unwrap());
-        }));
-        stage.say(&cid, &group, "brings it in").await;
-        assert!(slow.0.lock().is_none(), "it happened meanwhile");
-        is_out(&stage, &stage.chat, &bob, &group).await;
-        stage.say(&cid, &group, "and stays").await;
+        })
+        .await;
     }
 }
 
 async fn who_is_demoted_stays_so_while_the_index_is_made(offer: Offer) {
-    let slow = SlowIndex::default();
-    let offer = plant!(offer, rooms, slow.clone());
-    let stage = Stage::new(offer).await;
-    let (group, [ada, moderator, bob, cid]) = ranked(&stage).await;
-    stage.chat.remove_member(&ada, &group, &bob.user).await.unwrap();
-    stage.cool(&group).await;
-    let (chat, place, whom) = (stage.chat.clone(), group.clone(), moderator.user.clone());
-    *slow.0.lock() = Some(Box::pin(async move {
-        assert!(chat.set_role(&ada, &place, &whom, RoomRole::Member).await.unwrap());
-    }));
-    stage.say(&cid, &group, "brings it in").await;
-    assert!(slow.0.lock().is_none(), "it happened meanwhile");
-    refused(stage.chat.add_members(&moderator, &group, from_ref(&bob.user)).await, Code::Forbidden);
+    let demoted = ("mod", Some(RoomRole::Member));
+    changed_while_indexed(offer, demoted, true, |chat, group| async move {
+        assert!(chat.set_role(&actor("ada"), &group, &user("mod"), RoomRole::Member).await.unwrap());
+    })
+    .await;
+}
+
+async fn who_is_let_in_is_in_while_the_index_is_made(offer: Offer) {
+    let let_in = ("dot", Some(RoomRole::Member));
+    changed_while_indexed(offer, let_in, false, |chat, group| async move {
+        let added = chat.add_members(&actor("ada"), &group, &[user("dot")]).await.unwrap();
+        assert_eq!(added, [user("dot")]);
+    })
+    .await;
+}
+
+async fn who_is_out_stays_out_when_the_index_is_lost_again(offer: Offer) {
+    changed_while_indexed(offer, ("bob", None), false, |chat, group| async move {
+        assert!(chat.remove_member(&actor("ada"), &group, &user("bob")).await.unwrap());
+        chat.ports().rooms.delete(&RoomId::from(&group)).await.unwrap();
+    })
+    .await;
 }
 
 async fn who_is_out_is_in_no_list(offer: Offer) {
