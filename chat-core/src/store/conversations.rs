@@ -58,7 +58,7 @@ pub enum Change {
     Rename(String),
     /// A new picture, or none. Writes `conversation.avatar.updated`.
     SetAvatar(Option<String>),
-    /// Lets members in. Writes `conversation.participant.added` for each who was not.
+    /// Lets members in. Writes `conversation.participant.added` for each who was not, and raises the version for each.
     Add {
         /// Who.
         members: Vec<NewMember>,
@@ -97,8 +97,8 @@ pub enum Change {
 pub struct Changed {
     /// The conversation as it is now.
     pub conversation: Conversation,
-    /// Members that were let in, taken out or given another role by this change, as they are now (as they were, for
-    /// those taken out).
+    /// Members that were let in, taken out or given another role by this change, as they are now; those taken out as
+    /// they were, but for the version that took them out.
     pub members: Vec<Member>,
     /// False when it was so already.
     pub changed: bool,
@@ -139,7 +139,7 @@ port! {
     /// Who talks where; kind of state: **truth**.
     ///
     /// Every change writes its event to the [`Outbox`](super::Outbox) in the same atomic step, exactly once; what
-    /// changes nothing writes nothing, and the version grows by one with every change for everybody.
+    /// changes nothing writes nothing, and the version grows by one with every event that is for everybody.
     pub trait ConversationStore {
         /// Makes a conversation and writes `conversation.created`.
         ///

@@ -72,7 +72,7 @@ pub struct RoomChange {
     /// As what from now on; `None` takes the member out.
     pub role: Option<RoomRole>,
     /// Which state of the truth this is: a change older than the last one of the same user is ignored. Zero for
-    /// rooms without a truth behind them: always applied.
+    /// rooms without a truth behind them: always applied, and the last version known stays.
     pub version: u64,
 }
 
@@ -85,7 +85,7 @@ pub enum RoomChanged {
     Unchanged,
     /// A newer version is known: nothing changed.
     Outdated,
-    /// The room has as many members as it may have.
+    /// The room has as many members as it may have: nothing changed, and the version was not noted.
     Full,
 }
 
@@ -195,13 +195,13 @@ port! {
         async fn touch_many(&self, rooms: &[RoomId]) -> Result<()>;
 
         /// Ages up to `limit` rooms: active ones without activity for `idle` become idle, idle ones without activity
-        /// for `archive` become archived. Nothing is ever deleted by this.
+        /// for `archive` become archived, counted from their last activity. Nothing is ever deleted by this.
         ///
         /// # Atomicity
         /// Each step of each room is handed to exactly one of racing callers.
         async fn age(&self, idle: Duration, archive: Duration, limit: usize) -> Result<Vec<RoomAged>>;
 
-        /// Forgets a room and its members on both sides; `true` if it was there.
+        /// Forgets a room, its members on both sides and who was removed from it; `true` if it was there.
         async fn delete(&self, room: &RoomId) -> Result<bool>;
     }
 }

@@ -36,10 +36,12 @@ port! {
         /// Per profile: it is whole, old fields do not survive.
         ///
         /// # Idempotency
-        /// By `updated_at`: an older profile changes nothing, nor does one older than a removal.
+        /// By `updated_at`: an older profile changes nothing, nor does one that is not newer than a removal. The same
+        /// profile again is kept anew: `true`, and its time begins again.
         async fn put_many(&self, profiles: &[UserProfile]) -> Result<Vec<bool>>;
 
-        /// Forgets profiles deleted at that time; older ones are refused from now on.
+        /// Forgets profiles deleted at that time. What is not newer is refused for [`PROFILE_TTL`] from now on; later
+        /// it may be taken again.
         async fn remove_many(&self, users: &[(UserId, Timestamp)]) -> Result<()>;
 
         /// The cache in numbers; may be late by a minute.

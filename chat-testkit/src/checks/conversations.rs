@@ -649,16 +649,15 @@ async fn every_change_for_everybody_raises_the_version_by_one(offer: Offer) {
         let changed = desk.changes(by, change.clone()).await;
         version += 1;
         assert_eq!(changed.conversation.version, version, "{change:?}");
-        let left = changed
-            .members
-            .iter()
-            .filter(|_| !matches!(change, Change::Remove { .. } | Change::Leave { .. }));
-        assert!(left.into_iter().all(|member| member.version == version), "{changed:?}");
+        assert!(changed.members.iter().all(|member| member.version == version), "{changed:?}");
         desk.touch(&desk.id, version).await;
         desk.store.create(&sample::group("g", &["ann"])).await.unwrap();
     }
     assert_eq!(desk.get().await.version, version);
-    let several = desk.changes("eve", add(&["max", "zoe", "ann"])).await;
+    let several = desk.changes("eve", add(&["max", "zoe", "eve", "ann"])).await;
+    let each: Vec<u64> = several.members.iter().map(|member| member.version).collect();
+    assert_eq!(each, [version + 1, version + 2, version + 3], "one for each who is let in");
+    assert_eq!(several.conversation.version, version + 3);
     let mut versions: Vec<_> = desk.events().await.iter().filter_map(version_of).collect();
     versions.dedup();
     let last = several.conversation.version;

@@ -240,7 +240,7 @@ async fn a_profile_older_than_its_removal_is_refused(offer: Offer) {
     users.remove_many(&[(user("ada"), deleted)]).await.unwrap();
     for wait in [Duration::ZERO, MINUTE, MINUTE, DAY, PROFILE_TTL - DAY - MINUTE * 2 - MILLI] {
         offer.clock.advance(wait);
-        for at in [now, deleted.before(MILLI)] {
+        for at in [now, deleted.before(MILLI), deleted] {
             assert!(!users.put(&full("ada", "late", at)).await.unwrap(), "{at} after another {wait:?}");
             assert_eq!(users.get(&user("ada")).await.unwrap(), None);
         }
