@@ -8,6 +8,7 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod event;
+pub mod layer;
 pub mod memory;
 pub mod moderation;
 pub mod service;

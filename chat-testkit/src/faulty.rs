@@ -77,8 +77,8 @@ pub fn switched(mut offer: Offer) -> Offer {
         )* };
     }
     behind_the_switch! {
-        cache presence unread rooms messages positions conversations files users source outbox publisher tail
-        dead_letters
+        cache presence unread rooms limits messages positions conversations files users source outbox publisher
+        tail dead_letters
     }
     offer.consumers = offer.consumers.take().map(|consumers| behind(consumers, &switch));
     offer.outage(Arc::new(switch))

@@ -8,7 +8,7 @@ use chat_core::event::Topic;
 use chat_core::memory::Memory;
 use chat_core::store::{
     Cache, ConversationStore, DeadLetters, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore,
-    Outbox, PositionStore, PresenceStore, RoomStore, UnreadStore, UserSource, UserStore,
+    Outbox, PositionStore, PresenceStore, RateLimiter, RoomStore, UnreadStore, UserSource, UserStore,
 };
 use futures::future::BoxFuture;
 
@@ -81,6 +81,7 @@ offer! {
     presence: Arc<dyn PresenceStore>, "presence.";
     unread: Arc<dyn UnreadStore>, "unread counts.";
     rooms: Arc<dyn RoomStore>, "rooms, over the presence offered.";
+    limits: Arc<dyn RateLimiter>, "rate limits.";
     messages: Arc<dyn MessageStore>, "messages.";
     positions: Arc<dyn PositionStore>, "read positions, over the messages offered.";
     conversations: Arc<dyn ConversationStore>, "conversations.";
@@ -111,6 +112,7 @@ impl Offer {
             .presence(memory.presence)
             .unread(memory.unread)
             .rooms(memory.rooms)
+            .limits(memory.limits)
             .messages(memory.messages)
             .positions(memory.positions)
             .conversations(memory.conversations)

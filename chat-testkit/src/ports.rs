@@ -50,6 +50,9 @@ macro_rules! ports {
                 age(idle: Duration, archive: Duration, limit: usize) -> Vec<RoomAged>;
                 delete(room: &RoomId) -> bool;
             }
+            RateLimiter, LimitBug {
+                check_many(attempts: &[Attempt]) -> Vec<Decision>;
+            }
             MessageStore, MessageBug {
                 append_many(messages: &[NewMessage]) -> Vec<Result<Appended>>;
                 get_many(messages: &[MessageId]) -> Vec<Option<Message>>;
@@ -156,6 +159,7 @@ pub(crate) mod names {
     pub(crate) use chat_core::store::events::{
         DeadLetter, Delivery, Lag, Published, Receipt, TailCursor, TailRead,
     };
+    pub(crate) use chat_core::store::limits::{Attempt, Decision};
     pub(crate) use chat_core::store::messages::{
         Appended, Edit, Head, History, HistoryQuery, Hit, MessageChanged, Purge, SearchCursor, SearchQuery,
     };
@@ -169,6 +173,7 @@ pub(crate) mod names {
     pub(crate) use chat_core::store::users::UserStoreStats;
     pub(crate) use chat_core::store::{
         Cache, ConversationStore, DeadLetters, EventConsumer, EventPublisher, EventTail, FileStore,
-        MessageStore, Outbox, PositionStore, PresenceStore, RoomStore, UnreadStore, UserSource, UserStore,
+        MessageStore, Outbox, PositionStore, PresenceStore, RateLimiter, RoomStore, UnreadStore, UserSource,
+        UserStore,
     };
 }

@@ -7,6 +7,7 @@ mod cache;
 mod conversations;
 mod events;
 mod files;
+mod limits;
 mod messages;
 mod outbox;
 mod positions;
@@ -22,6 +23,7 @@ pub use cache::MemoryCache;
 pub use conversations::MemoryConversations;
 pub use events::{MemoryConsumer, MemoryEvents};
 pub use files::MemoryFiles;
+pub use limits::MemoryRateLimiter;
 pub use messages::MemoryMessages;
 pub use outbox::MemoryOutbox;
 pub use positions::MemoryPositions;
@@ -44,6 +46,8 @@ pub struct Memory {
     pub unread: Arc<MemoryUnread>,
     /// Rooms.
     pub rooms: Arc<MemoryRooms>,
+    /// Rate limits.
+    pub limits: Arc<MemoryRateLimiter>,
     /// Messages.
     pub messages: Arc<MemoryMessages>,
     /// Read positions.
@@ -71,6 +75,7 @@ impl Memory {
         Self {
             cache: Arc::new(MemoryCache::new(Arc::clone(&clock))),
             unread: Arc::new(MemoryUnread::new()),
+            limits: Arc::new(MemoryRateLimiter::new(Arc::clone(&clock))),
             rooms: Arc::new(MemoryRooms::new(Arc::clone(&clock), Arc::clone(&presence) as _)),
             positions: Arc::new(MemoryPositions::new(Arc::clone(&messages))),
             conversations: Arc::new(MemoryConversations::new(Arc::clone(&clock), Arc::clone(&outbox))),

@@ -12,7 +12,7 @@ use crate::memory::{Memory, MemoryRooms};
 use crate::moderation::{AccessGuard, PolicyTable};
 use crate::store::{
     Cache, ConversationStore, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore, Outbox,
-    PositionStore, PresenceStore, RoomStore, UnreadStore, UserSource, UserStore,
+    PositionStore, PresenceStore, RateLimiter, RoomStore, UnreadStore, UserSource, UserStore,
 };
 
 macro_rules! ports {
@@ -76,6 +76,7 @@ ports! {
     presence: dyn PresenceStore, "this presence store.";
     unread: dyn UnreadStore, "this unread store.";
     rooms: dyn RoomStore, "this room store.";
+    limits: dyn RateLimiter, "this rate limiter.";
     messages: dyn MessageStore, "this message store.";
     positions: dyn PositionStore, "this position store.";
     conversations: dyn ConversationStore, "this conversation store.";

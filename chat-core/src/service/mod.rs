@@ -46,7 +46,7 @@ use crate::event::{Envelope, Event};
 use crate::moderation::AccessGuard;
 use crate::store::{
     Cache, ConversationStore, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore, Outbox,
-    PositionStore, PresenceStore, RoomStore, UnreadStore, UserSource, UserStore,
+    PositionStore, PresenceStore, RateLimiter, RoomStore, UnreadStore, UserSource, UserStore,
 };
 use typing::Typists;
 
@@ -61,6 +61,8 @@ pub struct Ports {
     pub unread: Arc<dyn UnreadStore>,
     /// The index of who is where.
     pub rooms: Arc<dyn RoomStore>,
+    /// How often something may be done.
+    pub limits: Arc<dyn RateLimiter>,
     /// What was said.
     pub messages: Arc<dyn MessageStore>,
     /// Who has received and read it.

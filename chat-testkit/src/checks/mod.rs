@@ -6,6 +6,7 @@ pub mod cache;
 pub mod conversations;
 pub mod events;
 pub mod files;
+pub mod limits;
 pub mod messages;
 pub mod outbox;
 pub mod positions;
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = Check> {
         presence::CHECKS,
         unread::CHECKS,
         rooms::CHECKS,
+        limits::CHECKS,
         users::CHECKS,
         source::CHECKS,
         messages::CHECKS,

@@ -22,6 +22,7 @@ use crate::Offer;
 pub mod cache;
 pub mod conversations;
 pub mod events;
+pub mod limits;
 pub mod messages;
 pub mod positions;
 pub mod presence;

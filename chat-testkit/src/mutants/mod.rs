@@ -12,6 +12,7 @@ use crate::Offer;
 use crate::ports::names::*;
 use crate::ports::ports;
 
+pub mod limits;
 pub mod truth;
 pub mod volatile;
 
@@ -30,7 +31,7 @@ pub struct Mutant {
 
 /// Every mutant.
 pub fn all() -> impl Iterator<Item = Mutant> {
-    [volatile::MUTANTS, truth::MUTANTS].into_iter().flatten().copied()
+    [volatile::MUTANTS, limits::MUTANTS, truth::MUTANTS].into_iter().flatten().copied()
 }
 
 /// A port with a bug.

@@ -12,7 +12,6 @@ use crate::fanout::Badges;
 use crate::gateway::conn::Conn;
 use crate::gateway::session::Sessions;
 use crate::gateway::sockets::Sockets;
-use crate::limits::PerUser;
 use crate::metrics;
 use crate::options::Options;
 
@@ -40,8 +39,6 @@ pub(crate) struct App {
     pub(crate) sockets: Sockets,
     /// What the HTTP side knows of sessions.
     pub(crate) sessions: Sessions,
-    /// How many messages each user may send.
-    pub(crate) messages: PerUser,
     /// Whose unread counts are to be told.
     pub(crate) badges: Badges,
     /// Since when it runs.
@@ -58,7 +55,6 @@ impl App {
             auth,
             sockets: Sockets::default(),
             sessions: Sessions::default(),
-            messages: PerUser::new(options.messages),
             badges: Badges::default(),
             started: chat.now(),
             open: Arc::default(),

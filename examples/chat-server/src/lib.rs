@@ -28,7 +28,7 @@ mod drain;
 mod fanout;
 mod gateway;
 mod http;
-pub mod limits;
+mod limits;
 pub mod line;
 pub mod logs;
 pub mod metrics;
@@ -79,9 +79,11 @@ impl Server {
     /// Starts everything but the listener: the chat's own tasks, the fan-out, presence, metrics.
     ///
     /// # Errors
-    /// Those of the event log, when it cannot be followed.
+    /// Those of the event log, when it cannot be followed; limits no rate limiter takes.
     pub async fn start(chat: Chat, auth: Auth, options: Options) -> Result<Self> {
         metrics::recorder();
+        options.messages.check()?;
+        options.events.check()?;
         let background = chat.start();
         let app = Arc::new(App::new(chat, auth, options));
         let fanout = Fanout::begin(Arc::clone(&app)).await?;

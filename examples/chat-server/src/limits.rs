@@ -1,35 +1,20 @@
-//! How much one user and one socket may ask for: exact sliding windows, in bounded memory.
+//! How much one socket may ask for. What users may do is limited by the chat's own
+//! [`RateLimiter`](chat_core::store::RateLimiter); a socket lives on one node, and its limit lies far above what is worth
+//! remembering one by one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use chat_core::clock::Timestamp;
-use chat_core::domain::UserId;
 use chat_core::error::{Code, Error, Result};
-use parking_lot::Mutex;
+use chat_core::store::limits::Limit;
 
 /// How finely time is kept; an admission is remembered for at most this much longer than the window.
 const GRAIN: Duration = Duration::from_millis(100);
 
-/// At most `max` in any `window`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// How many.
-    pub max: u32,
-    /// In any stretch of time this long.
-    pub window: Duration,
-}
-
-impl Limit {
-    /// So many in any minute.
-    pub const fn per_minute(max: u32) -> Self {
-        Self { max, window: Duration::from_secs(60) }
-    }
-}
-
-/// What was admitted lately, counted by grains of time.
+/// A sliding window, counted by grains of time: it never admits more than its limit in any window.
 #[derive(Debug, Default)]
-pub struct Window {
+pub(crate) struct Window {
     grains: VecDeque<(Timestamp, u32)>,
     admitted: u32,
 }
@@ -39,7 +24,7 @@ impl Window {
     ///
     /// # Errors
     /// [`Code::RateLimited`], and after how long there is room again.
-    pub fn admit(&mut self, limit: Limit, now: Timestamp) -> Result<()> {
+    pub(crate) fn admit(&mut self, limit: Limit, now: Timestamp) -> Result<()> {
         self.forget(limit, now);
         if self.admitted >= limit.max {
             let oldest = self.grains.front().map_or(now, |(grain, _)| *grain);
@@ -63,10 +48,6 @@ impl Window {
             self.grains.pop_front();
         }
     }
-
-    fn is_empty(&self) -> bool {
-        self.grains.is_empty()
-    }
 }
 
 /// The beginning of the grain a moment lies in.
@@ -78,46 +59,6 @@ fn begin(at: Timestamp) -> Timestamp {
 /// When the last moment of a grain is out of the window.
 fn end(grain: Timestamp, limit: Limit) -> Timestamp {
     grain.after(GRAIN).after(limit.window)
-}
-
-/// One window per user. Users without anything in their window take no room.
-#[derive(Debug)]
-pub struct PerUser {
-    limit: Limit,
-    users: Mutex<Users>,
-}
-
-#[derive(Debug, Default)]
-struct Users {
-    windows: HashMap<UserId, Window>,
-    /// At how many windows those that are empty are removed again.
-    sweep_at: usize,
-}
-
-/// Below this many there is nothing to gain by removing any.
-const SWEEP_MIN: usize = 1_024;
-
-impl PerUser {
-    /// The same limit for every user.
-    pub fn new(limit: Limit) -> Self {
-        Self { limit, users: Mutex::default() }
-    }
-
-    /// Admits one more of this user's, if it fits.
-    ///
-    /// # Errors
-    /// Those of [`Window::admit`].
-    pub fn admit(&self, user: &UserId, now: Timestamp) -> Result<()> {
-        let mut users = self.users.lock();
-        if users.windows.len() >= users.sweep_at.max(SWEEP_MIN) {
-            users.windows.retain(|_, window| {
-                window.forget(self.limit, now);
-                !window.is_empty()
-            });
-            users.sweep_at = users.windows.len() * 2;
-        }
-        users.windows.entry(user.clone()).or_default().admit(self.limit, now)
-    }
 }
 
 #[cfg(test)]
@@ -164,15 +105,5 @@ mod tests {
         }
         clock.set(Timestamp::EPOCH);
         assert!(window.admit(LIMIT, clock.now()).is_err());
-    }
-
-    #[test]
-    fn users_do_not_share_and_are_forgotten() {
-        let (clock, limits) = (ManualClock::default(), PerUser::new(LIMIT));
-        for n in 0..SWEEP_MIN * 4 {
-            assert!(limits.admit(&UserId::new(format!("u{n}")).unwrap(), clock.now()).is_ok());
-            clock.advance(Duration::from_secs(1));
-        }
-        assert!(limits.users.lock().windows.len() <= SWEEP_MIN);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::limits::Limit;
+use chat_core::store::limits::Limit;
 
 /// The largest event, in bytes of JSON.
 pub const MAX_EVENT: usize = 64 * 1024;

@@ -22,6 +22,7 @@ trials! {
     a_user_sends_three_thousand_messages_a_minute_on_all_devices_together,
     a_socket_asks_six_thousand_things_a_minute_and_heartbeats_are_free,
     the_wait_a_refusal_names_is_enough,
+    a_repeated_message_costs_nothing_and_another_one_of_its_name_does,
 }
 
 const KIB: usize = 1024;
@@ -198,5 +199,25 @@ async fn the_wait_a_refusal_names_is_enough() {
         "chat.rate_limited",
         "one place was free, not more"
     );
+    host.stop().await;
+}
+
+async fn a_repeated_message_costs_nothing_and_another_one_of_its_name_does() {
+    let mut options = Options::default();
+    options.messages.max = 3;
+    let host = Host::start(options).await;
+    let mut ann = host.connect(&fresh("ann")).await;
+    let to = |other: &str| json!({ "receiverId": other, "content": "x", "temporaryId": "t" });
+    let others = ["bob", "carl", "dora", "eve"].map(fresh);
+    let first = ann.ask("sendMessage", to(&others[0])).await;
+    for _ in 0..5 {
+        let again = ann.ask("sendMessage", to(&others[0])).await;
+        assert_eq!(again["messageId"], first["messageId"]);
+    }
+    for other in &others[1..3] {
+        ann.ask("sendMessage", to(other)).await;
+    }
+    assert_eq!(ann.refused("sendMessage", to(&others[3])).await, "chat.rate_limited");
+    ann.ask("sendMessage", to(&others[0])).await;
     host.stop().await;
 }

@@ -12,9 +12,11 @@ use chat_core::error::{Code, Result};
 use chat_core::event::DeleteType;
 use chat_core::moderation::Action;
 use chat_core::service::Target;
-use chat_core::store::MessageStoreExt;
+use chat_core::store::limits::{Attempt, Rule, Subject};
+use chat_core::store::{MessageStoreExt, RateLimiterExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::fields::{IdField, ids, invalid, optional};
 use crate::gateway::answer::{Answer, done};
@@ -121,7 +123,7 @@ pub(super) async fn send(caller: &Caller, mut request: Send) -> Answer {
     let target = request.target()?;
     let key = optional(request.temporary_id.take())?;
     let draft = request.draft()?;
-    caller.app.messages.admit(caller.conn.user(), caller.app.chat.now())?;
+    admit(caller, &target, key.as_ref()).await?;
     let sent = caller.app.chat.send(&caller.conn.actor, target, draft, key.as_ref()).await?;
     if !sent.duplicate {
         metrics::message_sent();
@@ -134,6 +136,19 @@ pub(super) async fn send(caller: &Caller, mut request: Send) -> Answer {
         temporary_id: key.as_ref(),
         timestamp: message.created_at,
     })
+}
+
+/// Whether the sender may say one thing more now. A repeat is known by its key and by where it goes.
+async fn admit(caller: &Caller, target: &Target, key: Option<&ClientKey>) -> Result<()> {
+    let op = match (key, target) {
+        (None, _) => ClientKey::from_uuid(Uuid::new_v4()),
+        (Some(key), Target::Conversation(to)) => ClientKey::derived(&["to", to.as_str(), key.as_str()]),
+        (Some(key), Target::User(to)) => ClientKey::derived(&["to user", to.as_str(), key.as_str()]),
+    };
+    let rule = Rule::new("messages", caller.app.options.messages);
+    let attempt = Attempt::new(Subject::user(caller.conn.user()), op).under(rule);
+    caller.app.chat.ports().limits.admit(&attempt).await?;
+    Ok(())
 }
 
 #[derive(Serialize)]

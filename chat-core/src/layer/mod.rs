@@ -1,0 +1,5 @@
+//! Decorators: ports around ports, whatever the backend.
+
+mod limits;
+
+pub use limits::FallbackRateLimiter;
