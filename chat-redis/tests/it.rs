@@ -1,0 +1,23 @@
+//! The crate from outside, on real servers: one binary, a file for each topic.
+
+#![allow(
+    clippy::future_not_send,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what went wrong by failing"
+)]
+
+mod it {
+    pub(crate) mod connection;
+}
+
+use std::process::ExitCode;
+
+use chat_testkit::run_trials;
+
+fn main() -> ExitCode {
+    let topics = [it::connection::trials()];
+    run_trials(topics.into_iter().flatten().collect())
+}
