@@ -29,4 +29,4 @@ pub mod walk;
 
 pub use libtest_mimic::Trial;
 pub use offer::{Absent, Consumers, HISTORIES, Offer};
-pub use run::{Check, Namespace, Verdict, prove, run, run_trials, trial};
+pub use run::{Check, Namespace, Verdict, promises, prove, run, run_trials, trial};

@@ -115,32 +115,38 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
-/// Checks a backend: `offer` makes fresh ports for every trial, and for every random history. So it should keep its
-/// connection outside and only give out a new namespace.
+/// One trial per promise of a backend: `offer` makes fresh ports for every trial, and for every random history. So it
+/// should keep its server outside and only give out a new namespace.
 ///
-/// Takes the arguments of any test binary (`--list`, a filter, `--nocapture`). `CHAT_TEST_REQUIRE` is a comma separated
-/// list of backends that may not be absent.
+/// `CHAT_TEST_REQUIRE` is a comma separated list of backends that may not be absent; `redis` stands for
+/// `redis-cluster`, too.
+pub fn promises<F, O>(backend: &str, offer: F) -> Vec<Trial>
+where
+    F: Fn(Namespace) -> O + Send + Sync + 'static,
+    O: Future<Output = Result<Offer, Absent>> + Send + 'static,
+{
+    let required = is_required(backend);
+    let offer = Arc::new(offer);
+    let promise = |check: Check| {
+        let offer = Arc::clone(&offer);
+        Trial::ignorable_test(format!("{backend}::{}", check.name), move || {
+            match prove_required(&check, &offer, required) {
+                Verdict::Kept => Ok(Completion::Completed),
+                Verdict::Ignored(why) => Ok(Completion::ignored_with(why)),
+                Verdict::Broken(how) => Err(Failed::from(how)),
+            }
+        })
+    };
+    crate::checks::all().map(promise).collect()
+}
+
+/// Checks one backend: a whole test binary around its [`promises`].
 pub fn run<F, O>(backend: &str, offer: F) -> ExitCode
 where
     F: Fn(Namespace) -> O + Send + Sync + 'static,
     O: Future<Output = Result<Offer, Absent>> + Send + 'static,
 {
-    let arguments = Arguments::from_args();
-    let required = is_required(backend);
-    let offer = Arc::new(offer);
-    let trials = crate::checks::all()
-        .map(|check| {
-            let offer = Arc::clone(&offer);
-            Trial::ignorable_test(format!("{backend}::{}", check.name), move || {
-                match prove_required(&check, &offer, required) {
-                    Verdict::Kept => Ok(Completion::Completed),
-                    Verdict::Ignored(why) => Ok(Completion::ignored_with(why)),
-                    Verdict::Broken(how) => Err(Failed::from(how)),
-                }
-            })
-        })
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    run_trials(promises(backend, offer))
 }
 
 /// One trial of something that needs a server, on a runtime of its own. It fails by panicking. A server that is
@@ -188,5 +194,6 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn is_required(backend: &str) -> bool {
     let required = std::env::var("CHAT_TEST_REQUIRE").unwrap_or_default();
-    required.split(',').any(|name| name.trim() == backend)
+    let family = backend.split('-').next().unwrap_or_default();
+    required.split(',').map(str::trim).any(|name| name == backend || name == family)
 }
