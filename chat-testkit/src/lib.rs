@@ -19,6 +19,8 @@ pub mod model;
 pub mod mutants;
 mod offer;
 mod ports;
+#[cfg(unix)]
+pub mod proxy;
 mod run;
 pub mod sample;
 #[cfg(unix)]

@@ -11,6 +11,7 @@
 
 mod servers {
     pub(crate) mod process;
+    pub(crate) mod proxy;
     pub(crate) mod redis;
 }
 
@@ -22,6 +23,6 @@ fn main() -> ExitCode {
     if let Some(end) = servers::process::child() {
         return end;
     }
-    let topics = [servers::process::trials(), servers::redis::trials()];
+    let topics = [servers::process::trials(), servers::redis::trials(), servers::proxy::trials()];
     run_trials(topics.into_iter().flatten().collect())
 }

@@ -111,7 +111,15 @@ impl Connection {
     /// # Errors
     /// Of the socket.
     pub fn send<A: AsRef<[u8]>>(&mut self, words: &[A]) -> io::Result<()> {
-        self.socket.get_mut().write_all(&encode(words))
+        self.send_bytes(&encode(words))
+    }
+
+    /// Sends bytes as they are, such as several commands at once.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.get_mut().write_all(bytes)
     }
 
     /// Reads one answer.
