@@ -6,14 +6,18 @@ pub mod keys;
 
 mod clock;
 mod error;
+mod limits;
 mod script;
 mod store;
+
+use std::sync::Arc;
 
 use chat_core::error::Result;
 
 pub use config::RedisConfig;
 pub use connection::RedisService;
 pub use keys::KeySpace;
+pub use limits::RedisRateLimiter;
 use store::Store;
 
 /// Every port of this crate, on one service.
@@ -21,13 +25,15 @@ use store::Store;
 pub struct Redis {
     /// The connection.
     pub service: RedisService,
+    /// Rate limits.
+    pub limits: Arc<RedisRateLimiter>,
 }
 
 impl Redis {
     /// The ports over a service, with their keys in `keys`.
     pub fn new(service: RedisService, keys: &KeySpace) -> Self {
-        let _store = Store::new(service.clone(), keys.clone());
-        Self { service }
+        let store = Store::new(service.clone(), keys.clone());
+        Self { limits: Arc::new(RedisRateLimiter::new(store)), service }
     }
 }
 

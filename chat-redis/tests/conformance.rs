@@ -26,6 +26,5 @@ async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
     let config = config.with_prefix(&namespace.0).expect("a good prefix").with_clock(Arc::new(clock.clone()));
     let service = RedisService::connect(&config).await.map_err(|error| Absent(error.to_string()))?;
     let redis = Redis::new(service, &config.keys);
-    let _ = redis;
-    Ok(Offer::new(clock))
+    Ok(Offer::new(clock).limits(redis.limits))
 }
