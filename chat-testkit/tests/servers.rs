@@ -10,9 +10,11 @@
 )]
 
 mod servers {
+    pub(crate) mod cluster;
     pub(crate) mod process;
     pub(crate) mod proxy;
     pub(crate) mod redis;
+    pub(crate) mod sentinel;
 }
 
 use std::process::ExitCode;
@@ -23,6 +25,12 @@ fn main() -> ExitCode {
     if let Some(end) = servers::process::child() {
         return end;
     }
-    let topics = [servers::process::trials(), servers::redis::trials(), servers::proxy::trials()];
+    let topics = [
+        servers::process::trials(),
+        servers::redis::trials(),
+        servers::proxy::trials(),
+        servers::cluster::trials(),
+        servers::sentinel::trials(),
+    ];
     run_trials(topics.into_iter().flatten().collect())
 }

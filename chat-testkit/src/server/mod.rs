@@ -21,9 +21,13 @@
 //! What a test process spawned is ended when it is dropped, and when the process ends, in whatever way: also by
 //! `SIGKILL`, and also what stands in a `static`. See [`Process`].
 
+mod cluster;
 mod process;
 mod redis;
 pub mod resp;
+mod sentinel;
 
-pub use process::{Process, free_port};
+pub use cluster::{Migration, RedisCluster, SLOTS};
+pub use process::{Process, Program, free_port};
 pub use redis::{Redis, RedisOptions};
+pub use sentinel::RedisSentinel;

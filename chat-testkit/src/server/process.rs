@@ -53,6 +53,19 @@ fn nursery() -> &'static Nursery {
     })
 }
 
+/// What a server is started from.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Its name on the `PATH`.
+    pub name: &'static str,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Files it finds in its folder, by name.
+    pub files: Vec<(&'static str, String)>,
+    /// What to say where it is not installed.
+    pub missing: &'static str,
+}
+
 /// A server process in a temporary folder of its own, which is its current folder.
 ///
 /// It is killed, and its folder removed, when this is dropped, so also when the test panics. When the test process ends
@@ -62,32 +75,30 @@ fn nursery() -> &'static Nursery {
 /// Unix only.
 #[derive(Debug)]
 pub struct Process {
-    program: String,
-    arguments: Vec<String>,
+    program: Program,
     folder: PathBuf,
     child: Mutex<Child>,
 }
 
 impl Process {
-    /// Starts `program`, found on the `PATH`, with what it prints going to a file. It need not be ready when this
-    /// returns.
+    /// Starts `program`, with what it prints going to a file. It need not be ready when this returns.
     ///
     /// # Errors
-    /// [`Absent`] with the words of `missing` when there is no such program.
+    /// [`Absent`] when there is no such program.
     ///
     /// # Panics
     /// When it is there and cannot be started.
-    pub fn spawn(program: &str, arguments: Vec<String>, missing: &str) -> Result<Self, Absent> {
+    pub fn spawn(program: Program) -> Result<Self, Absent> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
 
-        if !is_installed(program) {
-            return Err(Absent(missing.to_owned()));
+        if !is_installed(program.name) {
+            return Err(Absent(program.missing.to_owned()));
         }
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = nursery().folder.join(format!("{number}-{program}"));
-        fs::create_dir(&folder).expect("a folder for a server");
-        let child = Mutex::new(start(program, &arguments, &folder));
-        Ok(Self { program: program.to_owned(), arguments, folder, child })
+        let folder = nursery().folder.join(format!("{number}-{}", program.name));
+        furnish(&folder, &program);
+        let child = Mutex::new(start(&program, &folder));
+        Ok(Self { program, folder, child })
     }
 
     /// The folder it runs in.
@@ -150,18 +161,18 @@ impl Process {
     /// When it cannot be started.
     pub fn restart(&self) {
         self.kill();
-        *self.child.lock() = start(&self.program, &self.arguments, &self.folder);
+        *self.child.lock() = start(&self.program, &self.folder);
     }
 
-    /// As [`restart`](Self::restart), without what it had in its folder.
+    /// As [`restart`](Self::restart), without what it left in its folder.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn restart_empty(&self) {
         self.kill();
         fs::remove_dir_all(&self.folder).expect("a server's folder can be removed");
-        fs::create_dir(&self.folder).expect("a folder for a server");
-        *self.child.lock() = start(&self.program, &self.arguments, &self.folder);
+        furnish(&self.folder, &self.program);
+        *self.child.lock() = start(&self.program, &self.folder);
     }
 
     /// The last lines it printed, for people.
@@ -174,10 +185,10 @@ impl Process {
 
     /// Sends a signal by the shell's `kill`: the standard library knows `SIGKILL` only.
     fn signal(&self, name: &str) {
-        assert!(self.is_alive(), "{} is not alive", self.program);
+        assert!(self.is_alive(), "{} is not alive", self.program.name);
         let id = self.id().to_string();
         let sent = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "kill", name, &id]).status();
-        assert!(sent.expect("a shell").success(), "{} does not take a signal", self.program);
+        assert!(sent.expect("a shell").success(), "{} does not take a signal", self.program.name);
     }
 
     /// Whether the system has seen a stop signal through; where it does not tell, sending was enough.
@@ -200,12 +211,19 @@ fn is_installed(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
-fn start(program: &str, arguments: &[String], folder: &Path) -> Child {
+fn furnish(folder: &Path, program: &Program) {
+    fs::create_dir(folder).expect("a folder for a server");
+    for (name, text) in &program.files {
+        fs::write(folder.join(name), text).expect("a file for a server");
+    }
+}
+
+fn start(program: &Program, folder: &Path) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).expect("a file for its log");
     let errors = log.try_clone().expect("a file for its log");
     Command::new("sh")
-        .args(["-c", BECOME, "sh", program])
-        .args(arguments)
+        .args(["-c", BECOME, "sh", program.name])
+        .args(&program.arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(log)

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use super::process::{Process, free_port};
+use super::process::{Process, Program, free_port};
 use super::resp::{Connection, Reply};
 use crate::Absent;
 use crate::wait::until;
@@ -109,23 +109,35 @@ impl Redis {
     /// # Panics
     /// When it is installed and does not start.
     pub fn spawn_with(options: &RedisOptions) -> Result<Self, Absent> {
+        Self::spawn_from(options, |port| Program {
+            name: "redis-server",
+            arguments: options.arguments(port),
+            files: Vec::new(),
+            missing: MISSING,
+        })
+    }
+
+    /// Any program that speaks the protocol, on the port it is told.
+    pub(super) fn spawn_from(
+        options: &RedisOptions,
+        program: impl Fn(u16) -> Program,
+    ) -> Result<Self, Absent> {
         let mut last_words = String::new();
         for _ in 0..5 {
             let port = free_port();
-            let process = Process::spawn("redis-server", options.arguments(port), MISSING)?;
             let redis = Self {
                 address: format!("127.0.0.1:{port}"),
                 user: None,
                 password: options.password.clone(),
                 database: 0,
-                process: Some(process),
+                process: Some(Process::spawn(program(port))?),
             };
             match redis.wait_until_ready() {
                 Ok(()) => return Ok(redis),
                 Err(words) => last_words = words,
             }
         }
-        panic!("redis-server does not start: {last_words}");
+        panic!("the server does not start: {last_words}");
     }
 
     fn at(url: &str) -> Option<Self> {
@@ -158,6 +170,11 @@ impl Redis {
             }
         };
         format!("redis://{login}{address}/{}", self.database)
+    }
+
+    /// What it asks for, if it asks.
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
     }
 
     /// `host:port`.
@@ -215,6 +232,15 @@ impl Redis {
             Ok(reply) => reply,
             Err(error) => panic!("{} at {}: {error}", shown(), self.address),
         }
+    }
+
+    /// Makes it a replica of another server, in sync when this returns.
+    ///
+    /// # Panics
+    /// When it does not get there.
+    pub fn replicate(&self, master: &Self) {
+        self.command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
+        until("a replica in sync", || self.info("master_link_status").as_deref() == Some("up"));
     }
 
     /// A field of `INFO`.
