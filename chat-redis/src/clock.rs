@@ -16,15 +16,17 @@ pub(crate) const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// Counts from when it was made, and never goes back.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stopwatch(tokio::time::Instant);
+pub struct Stopwatch(tokio::time::Instant);
 
 impl Stopwatch {
+    /// Begins to count.
     #[allow(clippy::disallowed_methods, reason = "measures how long, not when")]
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self(tokio::time::Instant::now())
     }
 
-    pub(crate) fn elapsed(&self) -> Duration {
+    /// How long that was ago.
+    pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 }

@@ -120,15 +120,16 @@ impl Default for KeySpace {
 
 /// A key, as Redis has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key(String);
+pub struct Key(String);
 
 impl Key {
-    /// A key whose bytes somebody else has decided: seed 002's profile hash.
-    pub(crate) fn foreign(key: String) -> Self {
+    /// A key whose bytes somebody else has decided: seed 002's profile hash, a stream of the Node services.
+    pub fn foreign(key: String) -> Self {
         Self(key)
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }

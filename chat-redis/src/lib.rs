@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod connection;
+pub mod driver;
 pub mod keys;
 
 mod clock;

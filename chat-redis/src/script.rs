@@ -7,10 +7,14 @@
 
 use std::sync::OnceLock;
 
+/// Begins every script: makes the first argument the local `now`.
+pub const PRELUDE: &str = include_str!("scripts/prelude.lua");
+
 /// A script and its name on the server.
 #[derive(Debug)]
-pub(crate) struct Script {
-    source: &'static str,
+pub struct Script {
+    parts: &'static [&'static str],
+    source: OnceLock<String>,
     hash: OnceLock<String>,
 }
 
@@ -18,23 +22,24 @@ pub(crate) struct Script {
 macro_rules! scripts {
     ($($(#[$about:meta])* $name:ident = $file:literal;)*) => {
         $($(#[$about])*
-        static $name: $crate::script::Script = $crate::script::Script::new(concat!(
-            include_str!("scripts/prelude.lua"), "\n", include_str!(concat!("scripts/", $file, ".lua"))
-        ));)*
+        static $name: $crate::script::Script = $crate::script::Script::joined(&[
+            $crate::script::PRELUDE, include_str!(concat!("scripts/", $file, ".lua"))
+        ]);)*
     };
 }
 pub(crate) use scripts;
 
 impl Script {
-    pub(crate) const fn new(source: &'static str) -> Self {
-        Self { source, hash: OnceLock::new() }
+    /// A script of several parts, each on lines of its own; the first is [`PRELUDE`].
+    pub const fn joined(parts: &'static [&'static str]) -> Self {
+        Self { parts, source: OnceLock::new(), hash: OnceLock::new() }
     }
 
-    pub(crate) fn source(&self) -> &'static str {
-        self.source
+    pub(crate) fn source(&self) -> &str {
+        self.source.get_or_init(|| self.parts.join("\n"))
     }
 
     pub(crate) fn hash(&self) -> &str {
-        self.hash.get_or_init(|| redis::Script::new(self.source).get_hash().to_owned())
+        self.hash.get_or_init(|| redis::Script::new(self.source()).get_hash().to_owned())
     }
 }

@@ -15,18 +15,22 @@ const RUBBISH: Duration = Duration::from_secs(60 * 60);
 
 /// A connection and a key space.
 #[derive(Debug, Clone)]
-pub(crate) struct Store {
+pub struct Store {
     service: RedisService,
     pub(crate) keys: KeySpace,
 }
 
 impl Store {
-    pub(crate) fn new(service: RedisService, keys: KeySpace) -> Self {
+    /// The ports of a service, with their keys in `keys`.
+    pub fn new(service: RedisService, keys: KeySpace) -> Self {
         Self { service, keys }
     }
 
     /// Sends commands at once; one answer per command, in their order.
-    pub(crate) async fn call<T: FromRedisValue>(
+    ///
+    /// # Errors
+    /// The first failure that remains at the deadline of the operation, or that repeating does not remedy.
+    pub async fn call<T: FromRedisValue>(
         &self,
         operation: Operation,
         commands: Vec<Command>,
@@ -35,26 +39,25 @@ impl Store {
     }
 
     /// Sends one command.
-    pub(crate) async fn call_one<T: FromRedisValue>(
-        &self,
-        operation: Operation,
-        command: Command,
-    ) -> Result<T> {
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call).
+    pub async fn call_one<T: FromRedisValue>(&self, operation: Operation, command: Command) -> Result<T> {
         self.service.call_one(operation, command).await
     }
 
     /// A script over keys of one slot; its first argument, the time, is there already.
-    pub(crate) fn script(&self, script: &'static Script, keys: &[Key]) -> Command {
+    pub fn script(&self, script: &'static Script, keys: &[Key]) -> Command {
         Command::script(script, keys).arg(self.service.clock().argument())
     }
 
     /// The server's time, as good as this node knows it: for native commands.
-    pub(crate) fn now(&self) -> Timestamp {
+    pub fn now(&self) -> Timestamp {
         self.service.clock().now()
     }
 
     /// For how many milliseconds Redis keeps what runs out after `ttl`.
-    pub(crate) fn kept_for(&self, ttl: Duration) -> u64 {
+    pub fn kept_for(&self, ttl: Duration) -> u64 {
         let rubbish = if self.service.clock().is_injected() { RUBBISH } else { Duration::ZERO };
         u64::try_from((ttl + rubbish).as_millis()).unwrap_or(u64::MAX / 2).max(1)
     }

@@ -7,28 +7,28 @@ use crate::script::Script;
 
 /// A command whose keys all live in one slot, so that it may be sent on its own anywhere.
 #[derive(Debug)]
-pub(crate) struct Command {
+pub struct Command {
     cmd: Cmd,
     script: Option<&'static Script>,
 }
 
 impl Command {
     /// A native command whose first argument is its key.
-    pub(crate) fn new(name: &'static str, key: &Key) -> Self {
+    pub fn new(name: &'static str, key: &Key) -> Self {
         let mut cmd = Cmd::new();
         cmd.arg(name).arg(key);
         Self { cmd, script: None }
     }
 
     /// A command without a key, which any node may answer.
-    pub(crate) fn keyless(name: &'static str) -> Self {
+    pub fn keyless(name: &'static str) -> Self {
         let mut cmd = Cmd::new();
         cmd.arg(name);
         Self { cmd, script: None }
     }
 
     /// A script over keys of one slot. Its arguments follow by [`Command::arg`], the time first: see [`Script`].
-    pub(crate) fn script(script: &'static Script, keys: &[Key]) -> Self {
+    pub fn script(script: &'static Script, keys: &[Key]) -> Self {
         let mut cmd = Cmd::new();
         cmd.arg("EVALSHA").arg(script.hash()).arg(keys.len()).arg(keys);
         Self { cmd, script: Some(script) }
@@ -36,7 +36,7 @@ impl Command {
 
     /// Adds an argument, or several.
     #[must_use]
-    pub(crate) fn arg(mut self, arg: impl ToRedisArgs) -> Self {
+    pub fn arg(mut self, arg: impl ToRedisArgs) -> Self {
         self.cmd.arg(arg);
         self
     }
@@ -78,7 +78,7 @@ pub(crate) enum Lane {
 
 /// One operation of a port, by the name it has in errors, spans and metrics.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Operation {
+pub struct Operation {
     pub(crate) name: &'static str,
     pub(crate) access: Access,
     pub(crate) lane: Lane,
@@ -86,17 +86,17 @@ pub(crate) struct Operation {
 
 impl Operation {
     /// An operation that only looks.
-    pub(crate) const fn read(name: &'static str) -> Self {
+    pub const fn read(name: &'static str) -> Self {
         Self { name, access: Access::Read, lane: Lane::Main }
     }
 
     /// An operation that changes something, and that repeats harmlessly: it is repeated when a reply is lost.
-    pub(crate) const fn write(name: &'static str) -> Self {
+    pub const fn write(name: &'static str) -> Self {
         Self { name, access: Access::Write, lane: Lane::Main }
     }
 
     /// The same over the connection for long replies.
-    pub(crate) const fn bulk(self) -> Self {
+    pub const fn bulk(self) -> Self {
         Self { lane: Lane::Bulk, ..self }
     }
 }

@@ -11,7 +11,7 @@
 //! does the caller get an error, which says whether anything may have happened.
 
 mod call;
-mod command;
+pub(crate) mod command;
 mod counters;
 mod dial;
 mod line;
