@@ -8,17 +8,20 @@ pub mod keys;
 mod clock;
 mod error;
 mod limits;
+mod rooms;
 mod script;
 mod store;
 
 use std::sync::Arc;
 
 use chat_core::error::Result;
+use chat_core::store::PresenceStore;
 
 pub use config::RedisConfig;
 pub use connection::RedisService;
 pub use keys::KeySpace;
 pub use limits::RedisRateLimiter;
+pub use rooms::RedisRooms;
 use store::Store;
 
 /// Every port of this crate, on one service.
@@ -28,13 +31,20 @@ pub struct Redis {
     pub service: RedisService,
     /// Rate limits.
     pub limits: Arc<RedisRateLimiter>,
+    store: Store,
 }
 
 impl Redis {
     /// The ports over a service, with their keys in `keys`.
     pub fn new(service: RedisService, keys: &KeySpace) -> Self {
         let store = Store::new(service.clone(), keys.clone());
-        Self { limits: Arc::new(RedisRateLimiter::new(store)), service }
+        let limits = Arc::new(RedisRateLimiter::new(store.clone()));
+        Self { limits, service, store }
+    }
+
+    /// Rooms whose members are online when `presence` says so, which answers of all it is asked about at one instant.
+    pub fn rooms_over(&self, presence: Arc<dyn PresenceStore>) -> RedisRooms {
+        RedisRooms::new(self.store.clone(), presence)
     }
 }
 

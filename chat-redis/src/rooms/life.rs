@@ -1,0 +1,157 @@
+//! Rooms grow older and go.
+
+use std::time::Duration;
+
+use chat_core::domain::RoomId;
+use chat_core::error::Result;
+use chat_core::store::rooms::RoomAged;
+use futures::future::join_all;
+use uuid::Uuid;
+
+use super::{PART, RedisRooms, by_shard, operation_id, record, room_scripts, shard};
+use crate::connection::Operation;
+use crate::error::corrupt;
+use crate::keys::Shard;
+
+const TOUCH: Operation = Operation::write("rooms.touch_many");
+const AGE: Operation = Operation::write("rooms.age");
+const DELETE: Operation = Operation::write("rooms.delete");
+const CHORE: Operation = Operation::write("rooms.chore");
+
+/// How many steps one script takes at most, and how many rooms it looks at for that.
+const STEPS: usize = 100;
+const LOOK: usize = 200;
+/// The longest time without activity that a script can tell from for ever: 69 000 years.
+const FOR_EVER: u64 = 1 << 51;
+
+room_scripts! {
+    WAKE = "rooms_touch";
+    STEP = "rooms_age";
+    FORGET = "rooms_delete";
+    DO_CHORE = "rooms_chore";
+}
+
+/// What one script did for the rooms of a shard.
+struct Stepped {
+    /// Whether more may be due.
+    more: bool,
+    chores: bool,
+    aged: Vec<RoomAged>,
+}
+
+impl RedisRooms {
+    pub(super) async fn touch(&self, rooms: &[RoomId]) -> Result<()> {
+        let mut commands = Vec::new();
+        for (shard, places) in by_shard(rooms) {
+            for part in places.chunks(PART) {
+                let touched = part.iter().filter_map(|place| rooms.get(*place)).map(RoomId::as_str);
+                commands.push(self.script(&WAKE, shard).arg(touched.collect::<Vec<_>>()));
+            }
+        }
+        self.store.call::<u8>(TOUCH, commands).await.map(drop)
+    }
+
+    /// Asks all shards at once, each for its part of `limit`, and again those where more may be due. What was handed out
+    /// is answered also when a shard cannot be reached: nobody else will get it.
+    pub(super) async fn age_rooms(
+        &self,
+        idle: Duration,
+        archive: Duration,
+        limit: usize,
+    ) -> Result<Vec<RoomAged>> {
+        let (mut aged, mut failure) = (Vec::new(), None);
+        // A small limit is not always spent on the same shards.
+        let first = Uuid::new_v4().as_u128() as usize % Shard::all().len();
+        let mut open: Vec<_> = Shard::all().cycle().skip(first).take(Shard::all().len()).collect();
+        let mut tidied = false;
+        while aged.len() < limit && !open.is_empty() {
+            let shares = shares(limit - aged.len(), open.len());
+            let asked = open.iter().zip(shares).map(|(shard, share)| self.step(*shard, idle, archive, share));
+            let answers = join_all(asked).await;
+            let mut again = Vec::new();
+            let mut chores = Vec::new();
+            for (shard, answer) in open.into_iter().zip(answers) {
+                match answer {
+                    Ok(stepped) => {
+                        aged.extend(stepped.aged);
+                        if stepped.more {
+                            again.push(shard);
+                        }
+                        if stepped.chores && !tidied {
+                            chores.push(self.chore(shard, ""));
+                        }
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            }
+            join_all(chores).await;
+            (tidied, open) = (true, again);
+        }
+        match failure {
+            Some(error) if aged.is_empty() => Err(error),
+            Some(error) => {
+                tracing::warn!(%error, "some rooms could not be aged");
+                Ok(aged)
+            }
+            None => Ok(aged),
+        }
+    }
+
+    async fn step(&self, shard: Shard, idle: Duration, archive: Duration, limit: usize) -> Result<Stepped> {
+        let command = self
+            .script(&STEP, shard)
+            .arg(operation_id())
+            .arg(limit)
+            .arg(LOOK)
+            .arg(millis(idle))
+            .arg(millis(archive));
+        let answer: Vec<String> = self.store.call_one(AGE, command).await?;
+        let [more, chores, steps @ ..] = answer.as_slice() else {
+            return Err(corrupt(AGE, "not an answer"));
+        };
+        let mut aged = Vec::new();
+        for step in steps.chunks(2) {
+            let [room, state] = step else { return Err(corrupt(AGE, "not a step")) };
+            let room = record::room_id(AGE, room)?;
+            aged.push(RoomAged { room, state: record::state(AGE, Some(state))? });
+        }
+        Ok(Stepped { more: more == "1", chores: chores == "1", aged })
+    }
+
+    pub(super) async fn forget(&self, room: &RoomId) -> Result<bool> {
+        let operation = operation_id();
+        let command = self.script(&FORGET, shard(room)).arg(&operation).arg(room.as_str()).arg(PART);
+        let outcome: u8 = self.store.call_one(DELETE, command).await?;
+        if outcome == 2 {
+            self.finish(shard(room), &format!("-{operation}")).await;
+        }
+        Ok(outcome > 0)
+    }
+
+    /// Does a chore whole. What fails is left to [`age`](chat_core::store::RoomStore::age).
+    pub(super) async fn finish(&self, shard: Shard, chore: &str) {
+        while self.chore(shard, chore).await {}
+    }
+
+    /// Does a part of a chore, any if it has no name; whether there is more of it to do.
+    async fn chore(&self, shard: Shard, chore: &str) -> bool {
+        let command = self.script(&DO_CHORE, shard).arg(chore).arg(PART);
+        match self.store.call_one::<bool>(CHORE, command).await {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::warn!(%error, "the lists of a room's members follow later");
+                false
+            }
+        }
+    }
+}
+
+/// `limit` in `parts` parts, each as large as one script can take; the larger ones first.
+fn shares(limit: usize, parts: usize) -> impl Iterator<Item = usize> {
+    let (each, over) = (limit / parts.max(1), limit % parts.max(1));
+    (0..parts).map(move |nth| (each + usize::from(nth < over)).min(STEPS))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).map_or(FOR_EVER, |millis| millis.min(FOR_EVER))
+}
