@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![doc = include_str!("../docs/COSTS.md")]
 
 pub mod config;
 pub mod connection;

@@ -107,3 +107,30 @@ fn decided(attempt: &Attempt, answer: Option<&[i64]>) -> Option<Decision> {
 fn unreadable() -> Error {
     corrupt(CHECK, "not a decision")
 }
+
+#[cfg(test)]
+mod tests {
+    use chat_core::clock::ManualClock;
+    use chat_core::domain::{ClientKey, RoomId};
+    use chat_core::store::limits::{Limit, Rule, Subject};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{KeySpace, RedisConfig, RedisService};
+
+    #[tokio::test]
+    async fn all_windows_of_a_subject_are_in_one_slot() {
+        let config = RedisConfig::default().with_clock(Arc::new(ManualClock::default()));
+        let store = Store::new(RedisService::lazy(&config).unwrap(), KeySpace::default());
+        let limits = RedisRateLimiter::new(store);
+        let rule = || Rule::new("r", Limit::per_minute(1));
+        let attempt = Attempt::new(Subject::new("ip", "a{b}:c").unwrap(), ClientKey::new("o").unwrap())
+            .under(rule())
+            .under(rule().within(&RoomId::new("{x}").unwrap()));
+        let keys = [0, 1].map(|nth| limits.key(&attempt, nth).unwrap());
+        let text: Vec<&str> = keys.iter().map(Key::as_str).collect();
+        let tag = text[0].split_once('}').unwrap().0;
+        assert_eq!(text[0], format!("{tag}}}:ip:a%7Bb%7D%3Ac:r"));
+        assert_eq!(text[1], format!("{tag}}}:ip:a%7Bb%7D%3Ac:r:%7Bx%7D"));
+    }
+}

@@ -11,6 +11,8 @@
 
 mod it {
     pub(crate) mod connection;
+    pub(crate) mod cost;
+    pub(crate) mod limits;
 }
 
 use std::process::ExitCode;
@@ -18,6 +20,6 @@ use std::process::ExitCode;
 use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
-    let topics = [it::connection::trials()];
+    let topics = [it::connection::trials(), it::cost::trials(), it::limits::trials()];
     run_trials(topics.into_iter().flatten().collect())
 }
