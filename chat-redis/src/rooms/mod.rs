@@ -56,11 +56,11 @@ const LONG: usize = 250;
 /// Declares scripts over the rooms of one shard: what `scripts!` does, with `rooms_common.lua` in front.
 macro_rules! room_scripts {
     ($($name:ident = $file:literal;)*) => {
-        $(static $name: $crate::script::Script = $crate::script::Script::new(concat!(
-            include_str!("../scripts/prelude.lua"), "\n",
-            include_str!("../scripts/rooms_common.lua"), "\n",
-            include_str!(concat!("../scripts/", $file, ".lua"))
-        ));)*
+        $(static $name: $crate::script::Script = $crate::script::Script::joined(&[
+            $crate::script::PRELUDE,
+            include_str!("../scripts/rooms_common.lua"),
+            include_str!(concat!("../scripts/", $file, ".lua")),
+        ]);)*
     };
 }
 use room_scripts;
