@@ -9,6 +9,8 @@ pub mod keys;
 mod clock;
 mod error;
 mod limits;
+mod once;
+mod presence;
 mod rooms;
 mod script;
 mod store;
@@ -22,6 +24,7 @@ pub use config::RedisConfig;
 pub use connection::RedisService;
 pub use keys::KeySpace;
 pub use limits::RedisRateLimiter;
+pub use presence::RedisPresence;
 pub use rooms::RedisRooms;
 use store::Store;
 
@@ -32,6 +35,8 @@ pub struct Redis {
     pub service: RedisService,
     /// Rate limits.
     pub limits: Arc<RedisRateLimiter>,
+    /// Who is here.
+    pub presence: Arc<RedisPresence>,
     store: Store,
 }
 
@@ -40,7 +45,8 @@ impl Redis {
     pub fn new(service: RedisService, keys: &KeySpace) -> Self {
         let store = Store::new(service.clone(), keys.clone());
         let limits = Arc::new(RedisRateLimiter::new(store.clone()));
-        Self { limits, service, store }
+        let presence = Arc::new(RedisPresence::new(store.clone()));
+        Self { limits, presence, service, store }
     }
 
     /// Rooms whose members are online when `presence` says so, which answers of all it is asked about at one instant.

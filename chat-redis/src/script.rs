@@ -18,12 +18,14 @@ pub struct Script {
     hash: OnceLock<String>,
 }
 
-/// Declares scripts by their files: `scripts! { CONNECT = "presence_connect"; }`.
+/// Declares scripts by their files: `scripts! { CONNECT = "presence", "presence_connect"; }`. What several scripts share
+/// is a file before theirs.
 macro_rules! scripts {
-    ($($(#[$about:meta])* $name:ident = $file:literal;)*) => {
+    ($($(#[$about:meta])* $name:ident = $($file:literal),+;)*) => {
         $($(#[$about])*
         static $name: $crate::script::Script = $crate::script::Script::joined(&[
-            $crate::script::PRELUDE, include_str!(concat!("scripts/", $file, ".lua"))
+            $crate::script::PRELUDE,
+            $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/scripts/", $file, ".lua")),)+
         ]);)*
     };
 }

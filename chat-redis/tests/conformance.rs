@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
 use chat_core::clock::ManualClock;
-use chat_core::memory::MemoryPresence;
 use chat_redis::{Redis, RedisConfig, RedisService};
 use chat_testkit::server::Redis as Server;
 use chat_testkit::{Absent, Namespace, Offer, promises, run_trials};
@@ -27,7 +26,6 @@ async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
     let config = config.with_prefix(&namespace.0).expect("a good prefix").with_clock(Arc::new(clock.clone()));
     let service = RedisService::connect(&config).await.map_err(|error| Absent(error.to_string()))?;
     let redis = Redis::new(service, &config.keys);
-    let presence = Arc::new(MemoryPresence::new(Arc::new(clock.clone())));
-    let rooms = redis.rooms_over(Arc::clone(&presence) as _);
-    Ok(Offer::new(clock).limits(redis.limits).presence(presence).rooms(Arc::new(rooms)))
+    let rooms = redis.rooms_over(Arc::clone(&redis.presence) as _);
+    Ok(Offer::new(clock).limits(redis.limits).presence(redis.presence).rooms(Arc::new(rooms)))
 }

@@ -1,0 +1,317 @@
+//! [`PresenceStore`] on Redis: one native command for a heartbeat, one script for an edge.
+//!
+//! # Layout
+//!
+//! Everything of a user lives in the shard of its id. A user's **leases** are a set of sessions by deadline; its
+//! **record** is a hash of what else is known. The shard's **index** holds everybody announced online by a *bound*: no
+//! lease of that user ends before it, nor does a timed status. Whoever has a bound in the future is online with all
+//! sessions; only those whose bound has passed are looked at. A heartbeat leaves the index alone, because it only ever
+//! makes a deadline later (`ZADD XX GT`): bounds stay true, and a sweep raises them once per lease instead of once per
+//! heartbeat. A lease is shortened by a script, which lowers the bound with it. None of this depends on what time it is,
+//! so a clock that is set back does no harm.
+//!
+//! Measured against an index that every heartbeat keeps exact, in a script: 1.1 instead of 5.6 µs of the server per
+//! heartbeat with 10 000 users online, 1.4 instead of 9.1 with 200 000.
+//!
+//! Counts are of everybody announced: what is over but not swept yet is subtracted when somebody asks.
+//!
+//! # Cost
+//!
+//! | operation | commands | round trips |
+//! |---|---|---|
+//! | `connect`, `disconnect` | 1 script | 1 (see the peak below) |
+//! | `renew_many` of one | 1 `ZADD`; when that says the lease was not made later, 1 script more | 1, or 2 |
+//! | `renew_many` | 1 script a shard and 256 sessions | 1 |
+//! | `are_online` of one | 1 `ZCOUNT` | 1 |
+//! | `are_online`, `get_many`, `touch_many`, `idle_many` | 1 script a shard and 256 users | 1 |
+//! | `choose`, `set_visibility` | 1 script | 1 |
+//! | `sweep` | 1 script a shard, repeated where more than 256 bounds have passed | 1 a turn |
+//! | `online` | 1 script when the page ends in one shard, else up to 1 a shard | 1 to 5 |
+//! | `stats` | 1 script a shard and 1 for the peak, repeated where more than 256 bounds have passed | 1 a turn |
+//!
+//! # The peak
+//!
+//! Shards cannot be counted together in one command. Every `connect` answers how many are announced in its shard, so a
+//! node adds up what it has seen of all shards, and asks them only when that could be a new peak and it is not sure of
+//! it: at its first connect, when it has not looked at some shard for five seconds, or while bounds have passed that
+//! nobody has looked at. Alone on its Redis a node never misses a peak; what other nodes do is known to it with the next
+//! sweep. What it noticed is saved with its next `sweep` or `stats`.
+//!
+//! # Kind of state
+//!
+//! Volatile. Records of users who went offline are forgotten after 30 days, except what they have chosen. Needs Redis
+//! 6.2.
+
+mod listing;
+mod peak;
+mod record;
+mod stats;
+mod sweep;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_core::clock::Timestamp;
+use chat_core::domain::page::{Page, Paged};
+use chat_core::domain::presence::{ChosenStatus, Lapse, PresenceStats};
+use chat_core::domain::{Presence, SessionId, Transition, UserId, Visibility};
+use chat_core::error::Result;
+use chat_core::store::PresenceStore;
+use chat_core::store::presence::{Connect, Renewal};
+use redis::FromRedisValue;
+
+use crate::connection::{Command, Operation};
+use crate::error::corrupt;
+use crate::keys::{Key, Shard};
+use crate::once::OperationId;
+use crate::script::{Script, scripts};
+use crate::store::Store;
+use peak::Peak;
+use record::Found;
+use sweep::Unheard;
+
+scripts! {
+    CONNECT_SCRIPT = "presence", "presence_ends", "presence_connect";
+    DISCONNECT_SCRIPT = "presence", "presence_ends", "presence_disconnect";
+    RENEW_SCRIPT = "presence", "presence_renew";
+    ONLINE_SCRIPT = "presence", "presence_online";
+    GET_SCRIPT = "presence", "presence_get";
+    TOUCH_SCRIPT = "presence", "presence_touch";
+    IDLE_SCRIPT = "presence", "presence_idle";
+    CHOOSE_SCRIPT = "presence", "presence_choose";
+    SHOW_SCRIPT = "presence", "presence_show";
+}
+
+const CONNECT: Operation = Operation::write("presence.connect");
+const DISCONNECT: Operation = Operation::write("presence.disconnect");
+const RENEW: Operation = Operation::write("presence.renew_many");
+const ARE_ONLINE: Operation = Operation::read("presence.are_online");
+const GET: Operation = Operation::read("presence.get_many");
+const TOUCH: Operation = Operation::write("presence.touch_many");
+const IDLE: Operation = Operation::write("presence.idle_many");
+const CHOOSE: Operation = Operation::write("presence.choose");
+const SHOW: Operation = Operation::write("presence.set_visibility");
+
+/// How many users or sessions one script looks at: a fraction of a millisecond of the server.
+const PART: usize = 256;
+
+/// Who is here, on Redis.
+#[derive(Debug)]
+pub struct RedisPresence {
+    store: Store,
+    peak: Peak,
+    unheard: Unheard,
+}
+
+impl RedisPresence {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, peak: Peak::new(), unheard: Unheard::default() }
+    }
+
+    /// A script of a shard.
+    fn script(&self, script: &'static Script, shard: Shard) -> Command {
+        self.store.script(script, &[self.store.keys.sharded("p", shard, &["i"])])
+    }
+
+    fn leases(&self, user: &UserId) -> Key {
+        self.store.keys.sharded("p", shard_of(user), &["u", user.as_str()])
+    }
+
+    /// Asks every shard about its part of the items, at once; one answer per item, in their order.
+    async fn scattered<I: Sync, T: FromRedisValue>(
+        &self,
+        operation: Operation,
+        items: &[I],
+        user: impl Fn(&I) -> &UserId,
+        command: impl Fn(Shard, Vec<&I>) -> Command,
+    ) -> Result<Vec<T>> {
+        let parts = parts(items.iter().map(user));
+        let of_part = |(shard, part): &(Shard, Vec<usize>)| {
+            command(*shard, part.iter().filter_map(|at| items.get(*at)).collect())
+        };
+        let commands: Vec<Command> = parts.iter().map(of_part).collect();
+        let answers = self.store.call::<Vec<T>>(operation, commands).await?;
+        let mut placed: Vec<(usize, T)> =
+            parts.into_iter().flat_map(|(_, part)| part).zip(answers.into_iter().flatten()).collect();
+        if placed.len() != items.len() {
+            return Err(corrupt(operation, "not one answer per question"));
+        }
+        placed.sort_unstable_by_key(|(at, _)| *at);
+        Ok(placed.into_iter().map(|(_, answer)| answer).collect())
+    }
+
+    async fn renew_by_script(
+        &self,
+        sessions: &[(UserId, SessionId)],
+        lease: Duration,
+    ) -> Result<Vec<Renewal>> {
+        let until = deadline(self.store.now(), lease);
+        let command = |shard, part: Vec<&(UserId, SessionId)>| {
+            self.peak.shortened(shard, until);
+            let command = self.script(&RENEW_SCRIPT, shard).arg(millis(lease));
+            part.into_iter()
+                .fold(command, |command, (user, session)| command.arg(user.as_str()).arg(session.as_str()))
+        };
+        let alive: Vec<bool> = self.scattered(RENEW, sessions, |(user, _)| user, command).await?;
+        Ok(alive.into_iter().map(|alive| if alive { Renewal::Alive } else { Renewal::Lost }).collect())
+    }
+
+    async fn renew_one(&self, user: &UserId, session: &SessionId, lease: Duration) -> Result<Vec<Renewal>> {
+        let until = deadline(self.store.now(), lease).as_millis();
+        let later = Command::new("ZADD", &self.leases(user)).arg("XX").arg("GT").arg("CH").arg(until);
+        if self.store.call_one::<bool>(RENEW, later.arg(session.as_str())).await? {
+            return Ok(vec![Renewal::Alive]);
+        }
+        // Gone, or renewed in this very millisecond, or made to end earlier: the script knows.
+        self.renew_by_script(&[(user.clone(), session.clone())], lease).await
+    }
+}
+
+#[async_trait]
+impl PresenceStore for RedisPresence {
+    async fn connect(&self, connect: &Connect) -> Result<Transition> {
+        let device = match &connect.device {
+            Some(device) => serde_json::to_string(device).map_err(|error| corrupt(CONNECT, error))?,
+            None => String::new(),
+        };
+        let shard = shard_of(&connect.user);
+        let command = self
+            .script(&CONNECT_SCRIPT, shard)
+            .arg(connect.user.as_str())
+            .arg(connect.session.as_str())
+            .arg(millis(connect.lease))
+            .arg(OperationId::new())
+            .arg(device);
+        let (edge, announced): (String, u64) = self.store.call_one(CONNECT, command).await?;
+        let now = self.store.now();
+        self.peak.connected(shard, announced, deadline(now, connect.lease));
+        if self.peak.is_in_doubt(now) {
+            self.take_census().await;
+        }
+        transition(CONNECT, &edge)
+    }
+
+    async fn renew_many(&self, sessions: &[(UserId, SessionId)], lease: Duration) -> Result<Vec<Renewal>> {
+        match sessions {
+            [(user, session)] => self.renew_one(user, session, lease).await,
+            _ => self.renew_by_script(sessions, lease).await,
+        }
+    }
+
+    async fn disconnect(&self, user: &UserId, session: &SessionId) -> Result<Transition> {
+        let shard = shard_of(user);
+        let command = self.script(&DISCONNECT_SCRIPT, shard).arg(user.as_str()).arg(session.as_str());
+        let (edge, announced): (String, u64) =
+            self.store.call_one(DISCONNECT, command.arg(OperationId::new())).await?;
+        self.peak.disconnected(shard, announced);
+        transition(DISCONNECT, &edge)
+    }
+
+    async fn sweep(&self, limit: usize) -> Result<Vec<Lapse>> {
+        self.sweep_shards(limit).await
+    }
+
+    async fn get_many(&self, users: &[UserId]) -> Result<Vec<Presence>> {
+        let command = |shard, part: Vec<&UserId>| with_users(self.script(&GET_SCRIPT, shard), part);
+        let operation = if users.len() > PART { GET.bulk() } else { GET };
+        let found: Vec<Found> = self.scattered(operation, users, |user| user, command).await?;
+        let now = self.store.now();
+        users.iter().zip(found).map(|(user, found)| found.presence(user, now)).collect()
+    }
+
+    async fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>> {
+        if let [user] = users {
+            let after = format!("({}", self.store.now().as_millis());
+            let live = Command::new("ZCOUNT", &self.leases(user)).arg(after).arg("+inf");
+            return Ok(vec![self.store.call_one::<u64>(ARE_ONLINE, live).await? > 0]);
+        }
+        let command = |shard, part: Vec<&UserId>| with_users(self.script(&ONLINE_SCRIPT, shard), part);
+        self.scattered(ARE_ONLINE, users, |user| user, command).await
+    }
+
+    async fn touch_many(&self, users: &[UserId]) -> Result<Vec<bool>> {
+        let command = |shard, part: Vec<&UserId>| {
+            with_users(self.script(&TOUCH_SCRIPT, shard).arg(OperationId::new()), part)
+        };
+        self.scattered(TOUCH, users, |user| user, command).await
+    }
+
+    async fn idle_many(&self, users: &[UserId], after: Duration) -> Result<Vec<bool>> {
+        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        let command = |shard, part: Vec<&UserId>| {
+            with_users(self.script(&IDLE_SCRIPT, shard).arg(OperationId::new()).arg(after), part)
+        };
+        self.scattered(IDLE, users, |user| user, command).await
+    }
+
+    async fn choose(&self, user: &UserId, chosen: Option<&ChosenStatus>) -> Result<()> {
+        let now = self.store.now();
+        let chosen = chosen.and_then(|chosen| Some((chosen.holds(now)?.as_str(), chosen.until)));
+        let (status, until) = chosen.unwrap_or(("", None));
+        let until = until.map(|until| until.as_millis().to_string()).unwrap_or_default();
+        let command = self.script(&CHOOSE_SCRIPT, shard_of(user)).arg(user.as_str());
+        let command = command.arg(OperationId::new()).arg(status).arg(until);
+        self.store.call_one::<i64>(CHOOSE, command).await.map(drop)
+    }
+
+    async fn set_visibility(&self, user: &UserId, visibility: Visibility) -> Result<()> {
+        let command = self.script(&SHOW_SCRIPT, shard_of(user)).arg(user.as_str());
+        let command = command.arg(OperationId::new()).arg(record::visibility_text(visibility));
+        self.store.call_one::<i64>(SHOW, command).await.map(drop)
+    }
+
+    async fn online(&self, page: &Page<UserId>) -> Result<Paged<UserId, UserId>> {
+        self.list(page).await
+    }
+
+    async fn stats(&self) -> Result<PresenceStats> {
+        self.count().await
+    }
+}
+
+fn shard_of(user: &UserId) -> Shard {
+    Shard::of(user.as_str())
+}
+
+fn with_users(command: Command, users: Vec<&UserId>) -> Command {
+    users.into_iter().fold(command, |command, user| command.arg(user.as_str()))
+}
+
+/// Positions by the shard of their user, no more than [`PART`] together.
+fn parts<'a>(users: impl Iterator<Item = &'a UserId>) -> Vec<(Shard, Vec<usize>)> {
+    let mut open: Vec<(Shard, Vec<usize>)> = Shard::all().map(|shard| (shard, Vec::new())).collect();
+    let mut full = Vec::new();
+    for (at, user) in users.enumerate() {
+        let shard = shard_of(user);
+        if let Some((_, part)) = open.get_mut(shard.index()) {
+            part.push(at);
+            if part.len() == PART {
+                full.push((shard, std::mem::take(part)));
+            }
+        }
+    }
+    full.extend(open.into_iter().filter(|(_, part)| !part.is_empty()));
+    full
+}
+
+/// A lease below a millisecond lasts one.
+fn millis(lease: Duration) -> u64 {
+    u64::try_from(lease.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn deadline(now: Timestamp, lease: Duration) -> Timestamp {
+    now.after(Duration::from_millis(millis(lease)))
+}
+
+/// An edge as the scripts say it.
+fn transition(operation: Operation, edge: &str) -> Result<Transition> {
+    match edge {
+        "-" => Ok(Transition::None),
+        "on" => Ok(Transition::WentOnline),
+        "off" => Ok(Transition::WentOffline),
+        lapsed_at => {
+            let lapsed_at = lapsed_at.parse().map_err(|error| corrupt(operation, error))?;
+            Ok(Transition::CameBack { lapsed_at: Timestamp::from_millis(lapsed_at) })
+        }
+    }
+}

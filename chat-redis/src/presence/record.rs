@@ -1,0 +1,92 @@
+//! What a user's keys hold, as values of the domain.
+
+use chat_core::clock::Timestamp;
+use chat_core::domain::presence::{ChosenStatus, Session};
+use chat_core::domain::{Device, Presence, PresenceStatus, SessionId, UserId, Visibility};
+use chat_core::error::Result;
+use redis::{FromRedisValue, ParsingError, Value};
+
+use super::GET;
+use crate::error::corrupt;
+
+/// Fields of a record that are not of a session.
+const FIELDS: usize = 5;
+
+/// A user's live sessions by deadline, and the fields of its record.
+pub(super) struct Found {
+    sessions: Vec<(String, u64)>,
+    values: Vec<Option<String>>,
+}
+
+impl FromRedisValue for Found {
+    fn from_redis_value(value: Value) -> std::result::Result<Self, ParsingError> {
+        let (sessions, values) = redis::from_redis_value(value)?;
+        Ok(Self { sessions, values })
+    }
+}
+
+impl Found {
+    pub(super) fn presence(mut self, user: &UserId, now: Timestamp) -> Result<Presence> {
+        let of_sessions = self.values.split_off(FIELDS.min(self.values.len()));
+        let Ok([active, idle, chosen, until, visibility]) = <[_; FIELDS]>::try_from(self.values) else {
+            return Err(corrupt(GET, "a record without its fields"));
+        };
+        if of_sessions.len() != self.sessions.len() {
+            return Err(corrupt(GET, "a record without its sessions"));
+        }
+        let chosen = match chosen {
+            Some(status) => Some(ChosenStatus { status: status_of(&status)?, until: timestamp(until)? }),
+            None => None,
+        };
+        let sessions = self.sessions.into_iter().zip(of_sessions);
+        let sessions = sessions.map(|((id, until), begun)| session(&id, until, begun));
+        let sessions = sessions.collect::<Result<Vec<_>>>()?;
+        Ok(Presence {
+            user: user.clone(),
+            idle: idle.is_some() && !sessions.is_empty(),
+            sessions,
+            chosen: chosen.filter(|chosen| chosen.holds(now).is_some()),
+            last_active: timestamp(active)?,
+            last_seen_visibility: visibility.map_or(Ok(Visibility::Everyone), |text| visibility_of(&text))?,
+        })
+    }
+}
+
+/// `begun` is what the record says of a session: when, by which operation, what that answered, and the device.
+fn session(id: &str, until: u64, begun: Option<String>) -> Result<Session> {
+    let begun = begun.ok_or_else(|| corrupt(GET, "a session without a beginning"))?;
+    let mut parts = begun.splitn(4, ' ');
+    let connected_at = timestamp(parts.next().map(str::to_owned))?.unwrap_or_default();
+    let device = match parts.nth(2) {
+        None | Some("") => None,
+        Some(json) => Some(serde_json::from_str::<Device>(json).map_err(|error| corrupt(GET, error))?),
+    };
+    let id = SessionId::new(id).map_err(|error| corrupt(GET, error))?;
+    Ok(Session { id, device, connected_at, lease_until: Timestamp::from_millis(until) })
+}
+
+fn timestamp(text: Option<String>) -> Result<Option<Timestamp>> {
+    let parse = |text: String| text.parse().map(Timestamp::from_millis).map_err(|error| corrupt(GET, error));
+    text.map(parse).transpose()
+}
+
+fn status_of(text: &str) -> Result<PresenceStatus> {
+    use PresenceStatus::{Away, Dnd, Invisible};
+    let known = [Away, Dnd, Invisible].into_iter().find(|status| status.as_str() == text);
+    known.ok_or_else(|| corrupt(GET, "an unknown status"))
+}
+
+fn visibility_of(text: &str) -> Result<Visibility> {
+    let mut kept = [Visibility::Contacts, Visibility::Nobody].into_iter();
+    kept.find(|visibility| visibility_text(*visibility) == text)
+        .ok_or_else(|| corrupt(GET, "an unknown visibility"))
+}
+
+/// As a record has it: nothing when everybody may know.
+pub(super) fn visibility_text(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Everyone => "",
+        Visibility::Contacts => "contacts",
+        Visibility::Nobody => "nobody",
+    }
+}

@@ -1,0 +1,50 @@
+-- Begins every script of presence. KEYS[1] is the shard's index, `prefix:p:{tag}:i`; every other key is built beside it,
+-- in its slot, from ids encoded as in keys.rs. See presence/mod.rs for what the keys hold.
+local index = KEYS[1]
+local base = string.sub(index, 1, -2)
+local counts, listing = base .. 'n', base .. 'l'
+-- The last millisecond there is: 9999-12-30.
+local LAST = 253402207200000
+local ENCODED = {['%'] = '%25', [':'] = '%3A', ['{'] = '%7B', ['}'] = '%7D'}
+
+local function key_of(kind, id)
+  return base .. kind .. ':' .. string.gsub(id, '[%%:{}]', ENCODED)
+end
+
+-- An answer that is handed out once is kept for as long as the same call may be repeated: 30 s.
+local ANSWERS = 30000
+
+local function answered(operation)
+  return redis.call('GET', base .. 'o:' .. operation)
+end
+
+local function remember(operation, answer)
+  redis.call('SET', base .. 'o:' .. operation, answer, 'PX', ANSWERS)
+end
+
+-- As what an announced user is counted, by its record alone; nothing is online.
+local function counted(chosen, idle)
+  return chosen or (idle and 'away')
+end
+
+local function recount(before, after)
+  if before ~= after then
+    if before then redis.call('HINCRBY', counts, before, -1) end
+    if after then redis.call('HINCRBY', counts, after, 1) end
+  end
+end
+
+-- Whether a chosen status that was read from a record is over.
+local function is_over(chosen, chosen_until)
+  return chosen and chosen_until and tonumber(chosen_until) <= now
+end
+
+-- A record outlives the sessions by 30 days; what somebody chose stays until it is over, and longer than that.
+local function retain(record, chosen, chosen_until, visibility)
+  if visibility or (chosen and not chosen_until) then
+    redis.call('PERSIST', record)
+  else
+    local left = chosen and math.max(0, chosen_until - now) or 0
+    redis.call('PEXPIRE', record, 2592000000 + left)
+  end
+end

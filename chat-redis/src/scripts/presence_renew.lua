@@ -1,0 +1,22 @@
+-- Renews leases. Unlike a heartbeat's single command it may also shorten them.
+--
+-- Keys: the shard's index. Arguments: lease in ms, then user and session in turn.
+-- Result: of each 1 when it lives, 0 when it is gone.
+-- Atomic, and repeats harmlessly.
+local deadline = math.min(now + tonumber(ARGV[2]), LAST)
+local renewed = {}
+for at = 3, #ARGV, 2 do
+  local user, session = ARGV[at], ARGV[at + 1]
+  local leases, alive = key_of('u', user), 1
+  if redis.call('ZADD', leases, 'XX', 'GT', 'CH', deadline, session) == 0 then
+    local held = tonumber(redis.call('ZSCORE', leases, session))
+    if not held then
+      alive = 0
+    elseif held > deadline then
+      redis.call('ZADD', leases, deadline, session)
+      redis.call('ZADD', index, 'LT', deadline, user)
+    end
+  end
+  renewed[#renewed + 1] = alive
+end
+return renewed
