@@ -10,6 +10,7 @@ use chat_core::config::{Env, Secret};
 use chat_core::error::{Code, Error, Result};
 use percent_encoding::percent_decode_str;
 use redis::cluster::ClusterClientBuilder;
+use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsMode};
 use url::Url;
@@ -188,6 +189,7 @@ impl RedisConfig {
                 let mut builder =
                     SentinelClientBuilder::new(sentinels, master.as_str(), SentinelServerType::Master)
                         .map_err(refused)?
+                        .set_client_to_redis_tcp_settings(at_once())
                         .set_client_to_redis_db(i64::from(self.db));
                 if let Some(username) = &self.username {
                     builder = builder.set_client_to_redis_username(username);
@@ -208,6 +210,7 @@ impl RedisConfig {
                 }
                 let nodes = nodes.iter().map(|node| self.info(node)).collect::<Result<Vec<_>>>()?;
                 let builder = ClusterClientBuilder::new(nodes)
+                    .tcp_settings(at_once())
                     .connection_timeout(self.timing.connect)
                     .response_timeout(self.timing.response)
                     .retries(2)
@@ -237,8 +240,13 @@ impl RedisConfig {
         }
         let info = self.address(node).into_connection_info();
         let refused = |e: redis::RedisError| Error::invalid(Code::ConfigInvalid, e.category().to_owned());
-        Ok(info.map_err(refused)?.set_redis_settings(settings))
+        Ok(info.map_err(refused)?.set_redis_settings(settings).set_tcp_settings(at_once()))
     }
+}
+
+/// Many tasks share a connection: what one of them asks must not wait for the answer of another.
+fn at_once() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 fn parse(url: &str) -> std::result::Result<RedisConfig, String> {
