@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![doc = include_str!("../docs/COSTS.md")]
 
+pub mod cache;
 pub mod config;
 pub mod connection;
 pub mod driver;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use chat_core::error::Result;
 use chat_core::store::PresenceStore;
 
+pub use cache::RedisCache;
 pub use config::RedisConfig;
 pub use connection::RedisService;
 pub use keys::KeySpace;
@@ -33,6 +35,8 @@ use store::Store;
 pub struct Redis {
     /// The connection.
     pub service: RedisService,
+    /// Values that may vanish.
+    pub cache: Arc<RedisCache>,
     /// Rate limits.
     pub limits: Arc<RedisRateLimiter>,
     /// Who is here.
@@ -45,8 +49,9 @@ impl Redis {
     pub fn new(service: RedisService, keys: &KeySpace) -> Self {
         let store = Store::new(service.clone(), keys.clone());
         let limits = Arc::new(RedisRateLimiter::new(store.clone()));
+        let cache = Arc::new(RedisCache::new(store.clone()));
         let presence = Arc::new(RedisPresence::new(store.clone()));
-        Self { limits, presence, service, store }
+        Self { cache, limits, presence, service, store }
     }
 
     /// Rooms whose members are online when `presence` says so, which answers of all it is asked about at one instant.

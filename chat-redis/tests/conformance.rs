@@ -27,5 +27,9 @@ async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
     let service = RedisService::connect(&config).await.map_err(|error| Absent(error.to_string()))?;
     let redis = Redis::new(service, &config.keys);
     let rooms = redis.rooms_over(Arc::clone(&redis.presence) as _);
-    Ok(Offer::new(clock).limits(redis.limits).presence(redis.presence).rooms(Arc::new(rooms)))
+    Ok(Offer::new(clock)
+        .cache(redis.cache)
+        .limits(redis.limits)
+        .presence(redis.presence)
+        .rooms(Arc::new(rooms)))
 }
