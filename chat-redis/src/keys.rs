@@ -62,6 +62,29 @@ fn slot(tag: &[u8]) -> u16 {
     crc16::State::<crc16::XMODEM>::calculate(tag) % SLOTS as u16
 }
 
+/// The slot of any key: what stands between its first brace and the next closing one decides, if that is anything.
+fn slot_of(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    slot(tag.filter(|tag| !tag.is_empty()).unwrap_or(key).as_bytes())
+}
+
+/// For every slot the smallest number that falls into it.
+fn slot_tags() -> &'static [u32] {
+    static TAGS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+        let (mut tags, mut missing) = (vec![0; SLOTS as usize], SLOTS);
+        for number in 1.. {
+            if let Some(tag @ 0) = tags.get_mut(usize::from(slot(number.to_string().as_bytes()))) {
+                (*tag, missing) = (number, missing - 1);
+            }
+            if missing == 0 {
+                break;
+            }
+        }
+        tags
+    });
+    &TAGS
+}
+
 /// Where everything is kept; one per tenant and service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySpace {
@@ -99,6 +122,22 @@ impl KeySpace {
     /// A key under an id.
     pub(crate) fn tagged(&self, kind: &str, id: &str, parts: &[&str]) -> Key {
         self.key(kind, &encode(id), parts)
+    }
+
+    /// A key in the slot of a key whose bytes somebody else has decided.
+    pub(crate) fn beside(&self, kind: &str, foreign: &Key, parts: &[&str]) -> Key {
+        let tag = slot_tags().get(usize::from(slot_of(&foreign.0))).copied().unwrap_or_default();
+        self.key(kind, &tag.to_string(), parts)
+    }
+
+    /// Whether something that begins like this may be a key of this key space.
+    pub(crate) fn may_hold(&self, beginning: &str) -> bool {
+        let own = format!("{}:", self.prefix);
+        own.starts_with(beginning)
+            || beginning.strip_prefix(&own).is_some_and(|rest| match rest.split_once(':') {
+                Some((_kind, rest)) => rest.is_empty() || rest.starts_with('{'),
+                None => true,
+            })
     }
 
     fn key(&self, kind: &str, tag: &str, parts: &[&str]) -> Key {
@@ -204,6 +243,49 @@ mod tests {
     fn prefixes_are_checked() {
         for bad in ["", "a:b", "a{b", "a b", "a*", &"x".repeat(65)] {
             assert_eq!(KeySpace::new(bad).unwrap_err().code(), Code::ConfigInvalid, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_beside_another_is_in_its_slot() {
+        let keys = KeySpace::default();
+        for foreign in
+            ["user:profile:ada", "a{b}c", "a{}b", "a{b", "a}b", "a}{b", "{{a}}", "{a}{b}", "é{日本}"]
+        {
+            let beside = keys.beside("k", &Key::foreign(foreign.to_owned()), &[foreign]);
+            assert_eq!(slot_of(&beside.0), slot_of(foreign), "{foreign:?}: {beside:?}");
+        }
+        assert!(
+            slot_tags()
+                .iter()
+                .enumerate()
+                .all(|(nth, tag)| { *tag > 0 && usize::from(slot(tag.to_string().as_bytes())) == nth })
+        );
+    }
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // CLUSTER KEYSLOT, on 7.0.
+        let known = [
+            ("user:profile:ada", 14_067),
+            ("a{b}c", 3_300),
+            ("a{}b", 13_694),
+            ("a}{b", 11_640),
+            ("{{a}}", 10_276),
+        ];
+        for (key, slot) in known {
+            assert_eq!(slot_of(key), slot, "{key}");
+        }
+    }
+
+    #[test]
+    fn beginnings_that_may_be_ours_are_known() {
+        let keys = KeySpace::default();
+        for ours in ["", "c", "chat", "chat:", "chat:m", "chat:m:", "chat:m:{", "chat:m:{0.13}:"] {
+            assert!(keys.may_hold(ours), "{ours:?}");
+        }
+        for not_ours in ["user:profile:", "chats", "chat-", "chat:cache:users:", "chat:m:x"] {
+            assert!(!keys.may_hold(not_ours), "{not_ours:?}");
         }
     }
 

@@ -1,20 +1,23 @@
 #![doc = include_str!("../README.md")]
 #![doc = include_str!("../docs/COSTS.md")]
 
-pub mod cache;
 pub mod config;
 pub mod connection;
 pub mod driver;
 pub mod keys;
 
+mod batch;
+mod cache;
 mod clock;
 mod error;
 mod limits;
 mod once;
 mod presence;
 mod rooms;
+mod scan;
 mod script;
 mod store;
+mod users;
 
 use std::sync::Arc;
 
@@ -29,6 +32,7 @@ pub use limits::RedisRateLimiter;
 pub use presence::RedisPresence;
 pub use rooms::RedisRooms;
 use store::Store;
+pub use users::{ProfileLayout, RedisUsers};
 
 /// Every port of this crate, on one service.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub struct Redis {
     pub limits: Arc<RedisRateLimiter>,
     /// Who is here.
     pub presence: Arc<RedisPresence>,
+    /// Profiles of users, in [`ProfileLayout::Compact`] unless told otherwise.
+    pub users: Arc<RedisUsers>,
     store: Store,
 }
 
@@ -51,7 +57,8 @@ impl Redis {
         let limits = Arc::new(RedisRateLimiter::new(store.clone()));
         let cache = Arc::new(RedisCache::new(store.clone()));
         let presence = Arc::new(RedisPresence::new(store.clone()));
-        Self { cache, limits, presence, service, store }
+        let users = Arc::new(RedisUsers::new(store.clone()));
+        Self { cache, limits, presence, service, users, store }
     }
 
     /// Rooms whose members are online when `presence` says so, which answers of all it is asked about at one instant.

@@ -22,6 +22,11 @@ impl OperationId {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         Self(SECRET.hash_one(COUNT.fetch_add(1, Ordering::Relaxed)))
     }
+
+    /// The name of the nth part of this call: eight bytes which are not all zero.
+    pub(crate) fn part(self, nth: usize) -> [u8; 8] {
+        self.0.wrapping_add(nth as u64).max(1).to_be_bytes()
+    }
 }
 
 impl fmt::Display for OperationId {
@@ -46,5 +51,12 @@ mod tests {
     fn no_two_calls_have_the_same_name() {
         let names: HashSet<_> = (0..100_000).map(|_| OperationId::new()).collect();
         assert_eq!(names.len(), 100_000);
+    }
+
+    #[test]
+    fn parts_of_a_call_have_names_of_their_own() {
+        let call = OperationId(u64::MAX);
+        assert_ne!(call.part(0), call.part(1));
+        assert_ne!(call.part(1), [0; 8]);
     }
 }

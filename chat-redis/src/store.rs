@@ -16,7 +16,7 @@ const RUBBISH: Duration = Duration::from_secs(60 * 60);
 /// A connection and a key space.
 #[derive(Debug, Clone)]
 pub struct Store {
-    service: RedisService,
+    pub(crate) service: RedisService,
     pub(crate) keys: KeySpace,
 }
 
@@ -54,6 +54,11 @@ impl Store {
     /// The server's time, as good as this node knows it: for native commands.
     pub fn now(&self) -> Timestamp {
         self.service.clock().now()
+    }
+
+    /// Whether the time is injected. Then what Redis still has may be over.
+    pub(crate) fn is_injected(&self) -> bool {
+        self.service.clock().is_injected()
     }
 
     /// For how many milliseconds Redis keeps what runs out after `ttl`.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, LazyLock};
 
 use chat_core::clock::ManualClock;
-use chat_redis::{Redis, RedisConfig, RedisService};
+use chat_redis::{ProfileLayout, Redis, RedisConfig, RedisService};
 use chat_testkit::server::Redis as Server;
 use chat_testkit::{Absent, Namespace, Offer, promises, run_trials};
 
@@ -14,21 +14,41 @@ use chat_testkit::{Absent, Namespace, Offer, promises, run_trials};
 static SERVER: LazyLock<Result<Server, Absent>> = LazyLock::new(Server::find_or_spawn);
 
 fn main() -> ExitCode {
-    run_trials(promises("redis", |namespace| async move {
+    let mut trials = promises("redis", |namespace| async move {
         let server = SERVER.as_ref().map_err(Clone::clone)?;
         offer(&server.url(), &namespace).await
-    }))
+    });
+    let seed = promises("redis-seed-profiles", |namespace| async move {
+        let server = SERVER.as_ref().map_err(Clone::clone)?;
+        offer_seed_profiles(&server.url(), &namespace).await
+    });
+    trials.extend(seed.into_iter().filter(|trial| trial.name().contains("::users::")));
+    run_trials(trials)
+}
+
+async fn connect(url: &str, namespace: &Namespace, clock: &ManualClock) -> Result<Redis, Absent> {
+    let config = RedisConfig::from_url(url).expect("a good URL");
+    let config = config.with_prefix(&namespace.0).expect("a good prefix").with_clock(Arc::new(clock.clone()));
+    let service = RedisService::connect(&config).await.map_err(|error| Absent(error.to_string()))?;
+    Ok(Redis::new(service, &config.keys))
+}
+
+/// The profile cache in the layout of seed 002.
+async fn offer_seed_profiles(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
+    let clock = ManualClock::default();
+    let redis = connect(url, namespace, &clock).await?;
+    let layout = ProfileLayout::SeedHash { prefix: format!("{}-user:profile:", namespace.0).into() };
+    let users = redis.users.with_layout(layout).expect("a good prefix");
+    Ok(Offer::new(clock).users(Arc::new(users)))
 }
 
 async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
     let clock = ManualClock::default();
-    let config = RedisConfig::from_url(url).expect("a good URL");
-    let config = config.with_prefix(&namespace.0).expect("a good prefix").with_clock(Arc::new(clock.clone()));
-    let service = RedisService::connect(&config).await.map_err(|error| Absent(error.to_string()))?;
-    let redis = Redis::new(service, &config.keys);
+    let redis = connect(url, namespace, &clock).await?;
     let rooms = redis.rooms_over(Arc::clone(&redis.presence) as _);
     Ok(Offer::new(clock)
         .cache(redis.cache)
+        .users(redis.users)
         .limits(redis.limits)
         .presence(redis.presence)
         .rooms(Arc::new(rooms)))

@@ -41,10 +41,11 @@ use chat_core::store::Cache;
 use chat_core::store::cache::{
     CacheEntry, CacheScope, FENCE, Generation, Lookup, Put, check_entries, check_key,
 };
-use uuid::Uuid;
 
+use crate::batch::rounds;
 use crate::connection::Operation;
-use crate::keys::{Key, SHARDS, Shard};
+use crate::keys::{Key, Shard};
+use crate::once::OperationId;
 use crate::script::{Script, scripts};
 use crate::store::Store;
 use record::Word;
@@ -62,7 +63,7 @@ const CLAIM: Operation = Operation::write("cache.claim");
 const RELEASE: Operation = Operation::write("cache.release");
 
 /// The largest value that stands in its record, in bytes: 64 KiB.
-pub const APART: usize = 64 * 1024;
+const APART: usize = 64 * 1024;
 
 /// How many keys one command touches at most.
 const BATCH: usize = 500;
@@ -171,8 +172,8 @@ impl Cache for RedisCache {
     }
 
     async fn remove_many(&self, scope: &CacheScope, keys: &[String]) -> Result<Vec<bool>> {
-        let writers = Writers::new();
-        let args = |nth, key: &str| vec![key.as_bytes().to_vec(), writers.of(nth).to_vec()];
+        let call = OperationId::new();
+        let args = |nth, key: &str| vec![key.as_bytes().to_vec(), call.part(nth).to_vec()];
         self.change(REMOVE, &REMOVE_SCRIPT, scope, keys, millis(FENCE), args).await
     }
 
@@ -202,53 +203,10 @@ impl Cache for RedisCache {
     async fn release(&self, scope: &CacheScope, name: &str, owner: &str) -> Result<bool> {
         check_key(name)?;
         let script = self.store.script(&RELEASE_SCRIPT, &[self.claimed(scope, name)]);
-        let script = script.arg(owner).arg(&Writers::new().of(0)[..]).arg(self.store.kept_for(REMEMBERED));
+        let script =
+            script.arg(owner).arg(&OperationId::new().part(0)[..]).arg(self.store.kept_for(REMEMBERED));
         self.store.call_one(RELEASE, script).await
     }
-}
-
-/// Names for those that write, one per place in a batch, so that a repeated command finds what it did.
-struct Writers(u64);
-
-impl Writers {
-    fn new() -> Self {
-        Self(Uuid::new_v4().as_u64_pair().1)
-    }
-
-    fn of(&self, nth: usize) -> Word {
-        // Zero is nobody.
-        self.0.wrapping_add(nth as u64).max(1).to_be_bytes()
-    }
-}
-
-/// Cuts a batch, whose nth item belongs to a shard and has a size, into rounds: in each, one command per shard at most,
-/// of so many items and, unless one item alone is larger, of such a size.
-fn rounds(
-    items: impl Iterator<Item = (Shard, usize)>,
-    most: usize,
-    largest: usize,
-) -> Vec<Vec<(Shard, Vec<usize>)>> {
-    let mut rounds: Vec<Vec<(Shard, Vec<usize>)>> = Vec::new();
-    // Of each shard, in which round its next item goes, and how large that command has become.
-    let mut open = [(0_usize, 0_usize); SHARDS as usize];
-    for (nth, (shard, size)) in items.enumerate() {
-        let Some((round, filled)) = open.get_mut(shard.index()) else { continue };
-        let is_full = |batch: &Vec<usize>| batch.len() >= most || filled.saturating_add(size) > largest;
-        let batch = rounds.get(*round).and_then(|batches| batches.iter().find(|(of, _)| *of == shard));
-        if batch.is_some_and(|(_, batch)| is_full(batch)) {
-            (*round, *filled) = (*round + 1, 0);
-        }
-        if rounds.len() <= *round {
-            rounds.push(Vec::new());
-        }
-        *filled += size;
-        let Some(batches) = rounds.get_mut(*round) else { continue };
-        match batches.iter_mut().find(|(of, _)| *of == shard) {
-            Some((_, batch)) => batch.push(nth),
-            None => batches.push((shard, vec![nth])),
-        }
-    }
-    rounds
 }
 
 fn check_ttl(ttl: Duration) -> Result<()> {
@@ -258,33 +216,4 @@ fn check_ttl(ttl: Duration) -> Result<()> {
 /// A time to live in milliseconds; below one it lasts one.
 fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.min(LONGEST).as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cut(items: &[(&str, usize)], most: usize, largest: usize) -> Vec<Vec<Vec<usize>>> {
-        let rounds = rounds(items.iter().map(|(key, size)| (Shard::of(key), *size)), most, largest);
-        rounds.into_iter().map(|round| round.into_iter().map(|(_, batch)| batch).collect()).collect()
-    }
-
-    #[test]
-    fn a_batch_is_cut_into_one_command_per_shard_and_round() {
-        let (a, b) = ("ada", "eve");
-        assert_ne!(Shard::of(a), Shard::of(b));
-        assert!(cut(&[], 2, 10).is_empty());
-        let mixed = [(a, 1), (b, 1), (a, 1), (b, 1)];
-        assert_eq!(cut(&mixed, 9, 10), [[vec![0, 2], vec![1, 3]]]);
-        assert_eq!(cut(&[(a, 1); 5], 2, 10), [[[0, 1].to_vec()], [[2, 3].to_vec()], [[4].to_vec()]]);
-        assert_eq!(cut(&[(a, 6), (a, 6), (a, 99), (a, 1)], 9, 10), [[[0]], [[1]], [[2]], [[3]]], "by size");
-        assert_eq!(cut(&[(a, 6), (a, 4), (b, 9)], 9, 10), [[vec![0, 1], vec![2]]]);
-    }
-
-    #[test]
-    fn writers_of_a_batch_differ_and_none_is_nobody() {
-        let writers = Writers(u64::MAX);
-        assert_ne!(writers.of(0), writers.of(1));
-        assert_ne!(writers.of(1), [0; 8]);
-    }
 }

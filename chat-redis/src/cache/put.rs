@@ -3,10 +3,12 @@
 use chat_core::error::Result;
 use chat_core::store::cache::{CacheEntry, CacheScope, Put};
 
-use super::{APART, BATCH, RedisCache, Writers, millis, rounds};
+use super::{APART, BATCH, RedisCache, millis};
+use crate::batch::rounds;
 use crate::connection::{Command, Operation};
 use crate::error::corrupt;
 use crate::keys::Shard;
+use crate::once::OperationId;
 use crate::script::scripts;
 
 scripts! {
@@ -25,9 +27,9 @@ impl RedisCache {
         entries: &[CacheEntry],
         put: Put,
     ) -> Result<Vec<bool>> {
-        let writers = Writers::new();
+        let call = OperationId::new();
         for (nth, entry) in entries.iter().enumerate().filter(|(_, entry)| stands_apart(entry)) {
-            self.set_apart(scope, entry, &writers, nth).await?;
+            self.set_apart(scope, entry, call, nth).await?;
         }
         let mut kept = vec![false; entries.len()];
         let sizes = entries.iter().map(|entry| {
@@ -36,7 +38,7 @@ impl RedisCache {
         });
         // One after the other, because a key may come twice.
         for round in rounds(sizes, BATCH, LARGEST_COMMAND) {
-            for (nth, is_kept) in self.put_round(scope, entries, put, &writers, &round).await? {
+            for (nth, is_kept) in self.put_round(scope, entries, put, call, &round).await? {
                 if let Some(kept) = kept.get_mut(nth) {
                     *kept = is_kept;
                 }
@@ -50,10 +52,10 @@ impl RedisCache {
         &self,
         scope: &CacheScope,
         entry: &CacheEntry,
-        writers: &Writers,
+        call: OperationId,
         nth: usize,
     ) -> Result<()> {
-        let place = self.apart(scope, Shard::of(&entry.key), &entry.key, writers.of(nth));
+        let place = self.apart(scope, Shard::of(&entry.key), &entry.key, call.part(nth));
         let set = Command::new("SET", &place).arg(&entry.value[..]).arg("PX").arg(self.kept_for(entry));
         self.store.call_one(PUT.bulk(), set).await
     }
@@ -63,7 +65,7 @@ impl RedisCache {
         scope: &CacheScope,
         entries: &[CacheEntry],
         put: Put,
-        writers: &Writers,
+        call: OperationId,
         round: &[(Shard, Vec<usize>)],
     ) -> Result<Vec<(usize, bool)>> {
         let size: usize = round
@@ -78,7 +80,7 @@ impl RedisCache {
                 .iter()
                 .map(|(shard, batch)| {
                     let batch = batch.iter().filter_map(|nth| Some((*nth, entries.get(*nth)?)));
-                    self.put_command(scope, *shard, batch, put, writers)
+                    self.put_command(scope, *shard, batch, put, call)
                 })
                 .collect();
             let kept: Vec<Option<Vec<bool>>> = self.store.call(operation, commands).await?;
@@ -100,10 +102,12 @@ impl RedisCache {
         shard: Shard,
         batch: impl Iterator<Item = (usize, &'a CacheEntry)> + Clone,
         put: Put,
-        writers: &Writers,
+        call: OperationId,
     ) -> Command {
         let mut places = vec![self.life(scope, shard), self.list(scope, shard)];
         places.extend(batch.clone().map(|(_, entry)| self.place(scope, shard, &entry.key)));
+        let apart = batch.clone().filter(|(_, entry)| stands_apart(entry));
+        places.extend(apart.map(|(nth, entry)| self.apart(scope, shard, &entry.key, call.part(nth))));
         let command = self.store.script(&PUT_SCRIPT, &places).arg(self.rubbish());
         let command = match put {
             Put::Always => command.arg(""),
@@ -111,7 +115,7 @@ impl RedisCache {
         };
         batch.fold(command, |command, (nth, entry)| {
             let (kind, value) = if stands_apart(entry) { ("a", &[][..]) } else { ("i", &entry.value[..]) };
-            command.arg(&entry.key).arg(millis(entry.ttl)).arg(&writers.of(nth)[..]).arg(kind).arg(value)
+            command.arg(&entry.key).arg(millis(entry.ttl)).arg(&call.part(nth)[..]).arg(kind).arg(value)
         })
     }
 

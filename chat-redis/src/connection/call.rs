@@ -1,5 +1,6 @@
 //! One operation: sent, repeated where that is harmless, and answered before its deadline.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chat_core::error::Result;
@@ -8,7 +9,8 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use super::line::{Down, Line, Live};
-use super::{Command, Lane, Operation, RedisService};
+use super::{Command, Connection, Lane, Operation, RedisService};
+use crate::config::Node;
 use crate::error::{Failure, Remedy, corrupt, error, remedy};
 
 /// The pause before an operation is repeated; it doubles.
@@ -48,6 +50,28 @@ impl RedisService {
     ) -> Result<T> {
         let answer = self.call(operation, vec![command]).await?;
         answer.into_iter().next().ok_or_else(|| corrupt(operation, "no answer"))
+    }
+
+    /// The servers that hold the data: the masters of a cluster by name, or the one without a name.
+    pub(crate) async fn nodes(&self, operation: Operation) -> Result<Vec<Option<Node>>> {
+        let deadline = self.inner.watch.elapsed() + self.inner.timing.operation;
+        let up = self.inner.main.up(deadline).await;
+        let live = up.map_err(|Down(cause)| error(operation, &Failure::Down(cause.as_ref()), false))?;
+        if !matches!(live.connection, Connection::Cluster(_)) {
+            return Ok(vec![None]);
+        }
+        let slots = Command::keyless("CLUSTER").arg("SLOTS");
+        let ranges: Vec<Vec<Value>> = self.call_one(operation, slots).await?;
+        let mut nodes = BTreeSet::<(String, u16)>::new();
+        for range in ranges {
+            // What follows the first server are its replicas.
+            let range = Value::Array(range.into_iter().take(3).collect());
+            let (_, _, master): (u64, u64, Vec<Value>) =
+                redis::from_redis_value(range).map_err(|error| corrupt(operation, error))?;
+            let master = Value::Array(master.into_iter().take(2).collect());
+            nodes.insert(redis::from_redis_value(master).map_err(|error| corrupt(operation, error))?);
+        }
+        Ok(nodes.into_iter().map(|(host, port)| Some(Node { host, port })).collect())
     }
 
     /// Waits for a connection.

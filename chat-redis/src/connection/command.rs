@@ -2,6 +2,7 @@
 
 use redis::{Arg, Cmd, ToRedisArgs};
 
+use crate::config::Node;
 use crate::keys::Key;
 use crate::script::Script;
 
@@ -10,6 +11,7 @@ use crate::script::Script;
 pub struct Command {
     cmd: Cmd,
     script: Option<&'static Script>,
+    node: Option<Node>,
 }
 
 impl Command {
@@ -17,21 +19,21 @@ impl Command {
     pub fn new(name: &'static str, key: &Key) -> Self {
         let mut cmd = Cmd::new();
         cmd.arg(name).arg(key);
-        Self { cmd, script: None }
+        Self { cmd, script: None, node: None }
     }
 
     /// A command without a key, which any node may answer.
     pub fn keyless(name: &'static str) -> Self {
         let mut cmd = Cmd::new();
         cmd.arg(name);
-        Self { cmd, script: None }
+        Self { cmd, script: None, node: None }
     }
 
     /// A script over keys of one slot. Its arguments follow by [`Command::arg`], the time first: see [`Script`].
     pub fn script(script: &'static Script, keys: &[Key]) -> Self {
         let mut cmd = Cmd::new();
         cmd.arg("EVALSHA").arg(script.hash()).arg(keys.len()).arg(keys);
-        Self { cmd, script: Some(script) }
+        Self { cmd, script: Some(script), node: None }
     }
 
     /// Adds an argument, or several.
@@ -39,6 +41,16 @@ impl Command {
     pub fn arg(mut self, arg: impl ToRedisArgs) -> Self {
         self.cmd.arg(arg);
         self
+    }
+
+    /// Sends it to this node of a cluster.
+    #[must_use]
+    pub(crate) fn at(self, node: Option<Node>) -> Self {
+        Self { node, ..self }
+    }
+
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
     }
 
     pub(super) fn cmd(&self) -> &Cmd {

@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value};
 
 use super::command::Command;
+use crate::config::Node;
 
 /// A connection that many tasks share: it answers commands in the order they were written.
 #[derive(Clone)]
@@ -43,7 +45,7 @@ impl Connection {
             (Self::Single(one), _) => pipeline(one.clone(), commands).await,
             (Self::Managed(one), _) => pipeline(one.clone(), commands).await,
             (Self::Cluster(cluster), _) => {
-                let each = commands.iter().map(|command| query(cluster.clone(), command));
+                let each = commands.iter().map(|command| over_cluster(cluster.clone(), command));
                 futures::future::join_all(each).await
             }
         }
@@ -52,6 +54,12 @@ impl Connection {
 
 async fn query(mut connection: impl ConnectionLike, command: &Command) -> RedisResult<Value> {
     connection.req_packed_command(command.cmd()).await?.extract_error()
+}
+
+async fn over_cluster(mut cluster: ClusterConnection, command: &Command) -> RedisResult<Value> {
+    let Some(Node { host, port }) = command.node() else { return query(cluster, command).await };
+    let node = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
+    cluster.route_command(command.cmd().clone(), RoutingInfo::SingleNode(node)).await?.extract_error()
 }
 
 async fn pipeline(mut connection: impl ConnectionLike, commands: &[&Command]) -> Vec<RedisResult<Value>> {

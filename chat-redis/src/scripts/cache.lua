@@ -54,10 +54,21 @@ local function apart(key, writer)
   return string.format('%s:%08x%08x', key, struct.unpack('>I4I4', writer))
 end
 
--- Lets go of what belongs to a record that is about to be replaced.
-local function release(key, head)
-  if head:sub(1, 1) == 'a' then
-    redis.call('UNLINK', apart(key, writer(head)))
+-- While its slot moves to another server of a cluster, a key that is not named in KEYS may be there already. Then there
+-- is no answer but why.
+local function try(...)
+  local answer = redis.pcall(...)
+  if type(answer) == 'table' and answer.err then
+    local is_away = answer.err:find('non local key', 1, true)
+    return nil, redis.error_reply(is_away and 'TRYAGAIN a slot moves' or answer.err)
+  end
+  return answer
+end
+
+-- Lets go of what belongs to a record that is about to be replaced. What cannot be reached ends by itself.
+local function release(key, record)
+  if record:sub(1, 1) == 'a' then
+    try('UNLINK', apart(key, writer(record)))
   end
 end
 

@@ -10,13 +10,17 @@ local names = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[3], ARGV[4], 'LIMIT', 0, c
 local found = { #names == count and names[count] or '' }
 for _, name in ipairs(names) do
   local key = place_of(name)
-  local record = head_of(key)
+  local begins, why_not = try('GETRANGE', key, 0, 24)
+  if not begins then
+    return why_not
+  end
+  local record = head(begins)
   if lives(record) then
     found[#found + 1] = name
   else
     redis.call('ZREM', KEYS[2], name)
     if is_value(record) then
-      redis.call('UNLINK', key)
+      try('UNLINK', key)
       release(key, record)
     end
   end

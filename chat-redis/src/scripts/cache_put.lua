@@ -1,5 +1,5 @@
 -- Keeps values in one shard of a scope. All at once.
--- KEYS: life, list, then the place of each value.
+-- KEYS: life, list, then the place of each value, then where those stand that stand apart, in their order.
 -- ARGV: 3 the generation a fill needs (8 bytes), or nothing for a put that replaces whatever is there; then five for
 --   each value: its key, its time to live in ms, its writer (8 bytes), `i` or `a`, and the value, unless it stands
 --   apart already.
@@ -22,19 +22,24 @@ local function tidy(name)
     end
   end
   for _, other in ipairs(others) do
-    if redis.call('EXISTS', place_of(other)) == 0 then
+    if try('EXISTS', place_of(other)) == 0 then
       redis.call('ZREM', KEYS[2], other)
     end
   end
 end
 
 local kept, longest, is_new_list = {}, 0, false
-for nth = 3, #KEYS do
+local count = (#ARGV - 3) / 5
+local next_apart = count + 3
+for nth = 3, count + 2 do
   local key, at = KEYS[nth], 5 * nth - 11
   local name, ttl, id, kind = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3]
   local deadline = now + ttl
   local record = kind .. generation .. bytes(deadline) .. id .. ARGV[at + 4]
-  local old, is_kept
+  local old, is_kept, stands
+  if kind == 'a' then
+    stands, next_apart = KEYS[next_apart], next_apart + 1
+  end
   if not is_fill and kind == 'i' then
     old = head(redis.call('SET', key, record, 'PX', ttl + rubbish, 'GET') or '')
     is_kept = true
@@ -46,14 +51,14 @@ for nth = 3, #KEYS do
     elseif is_fill and (begun ~= generation or lives(old) or is_fenced(old)) then
       is_kept = false
     else
-      is_kept = kind == 'i' or redis.call('EXISTS', apart(key, id)) == 1
+      is_kept = kind == 'i' or redis.call('EXISTS', stands) == 1
       if is_kept then
         redis.call('SET', key, record, 'PX', ttl + rubbish)
         release(key, old)
       end
     end
-    if kind == 'a' and not is_kept then
-      redis.call('UNLINK', apart(key, id))
+    if stands and not is_kept then
+      redis.call('UNLINK', stands)
     end
   end
   if is_kept then

@@ -9,11 +9,14 @@ for nth = 3, #KEYS do
   local record = head_of(key)
   local is_there = lives(record)
   if is_there then
+    if record:sub(1, 1) == 'a' then
+      local renewed, why_not = try('PEXPIRE', apart(key, writer(record)), ttl + rubbish)
+      if not renewed then
+        return why_not
+      end
+    end
     redis.call('SETRANGE', key, 9, bytes(now + ttl))
     redis.call('PEXPIRE', key, ttl + rubbish)
-    if record:sub(1, 1) == 'a' then
-      redis.call('PEXPIRE', apart(key, writer(record)), ttl + rubbish)
-    end
     any = true
   else
     bury(key, record)
