@@ -18,6 +18,7 @@ mod scan;
 mod script;
 mod store;
 mod users;
+mod unread;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub use presence::RedisPresence;
 pub use rooms::RedisRooms;
 use store::Store;
 pub use users::{ProfileLayout, RedisUsers};
+pub use unread::RedisUnread;
 
 /// Every port of this crate, on one service.
 #[derive(Debug, Clone)]
@@ -47,6 +49,8 @@ pub struct Redis {
     pub presence: Arc<RedisPresence>,
     /// Profiles of users, in [`ProfileLayout::Compact`] unless told otherwise.
     pub users: Arc<RedisUsers>,
+    /// Unread counts.
+    pub unread: Arc<RedisUnread>,
     store: Store,
 }
 
@@ -58,7 +62,8 @@ impl Redis {
         let cache = Arc::new(RedisCache::new(store.clone()));
         let presence = Arc::new(RedisPresence::new(store.clone()));
         let users = Arc::new(RedisUsers::new(store.clone()));
-        Self { cache, limits, presence, service, users, store }
+        let unread = Arc::new(RedisUnread::new(store.clone()));
+        Self { cache, limits, presence, unread, service, users, store }
     }
 
     /// Rooms whose members are online when `presence` says so, which answers of all it is asked about at one instant.

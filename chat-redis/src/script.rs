@@ -1,9 +1,9 @@
 //! Scripts: what must happen at once, in one slot.
 //!
-//! Each is a file in `scripts/`, which begins with what its keys, arguments and result are and what is atomic. All of
-//! them begin with `prelude.lua`, so that the first argument of every script is the time: see
-//! [`ServerClock::argument`](crate::clock::ServerClock::argument). A server that lost its scripts is sent the source
-//! again.
+//! Each is a file in `scripts/`, which begins with what its keys, arguments and result are and what is atomic. They
+//! begin with `prelude.lua`, so that the first argument of a script is the time: see
+//! [`ServerClock::argument`](crate::clock::ServerClock::argument). Those that ask for no time begin with what they have
+//! in common instead. A server that lost its scripts is sent the source again.
 
 use std::sync::OnceLock;
 
@@ -32,7 +32,7 @@ macro_rules! scripts {
 pub(crate) use scripts;
 
 impl Script {
-    /// A script of several parts, each on lines of its own; the first is [`PRELUDE`].
+    /// A script of several parts, each on lines of its own; the first is [`PRELUDE`], for a script that is told the time.
     pub const fn joined(parts: &'static [&'static str]) -> Self {
         Self { parts, source: OnceLock::new(), hash: OnceLock::new() }
     }

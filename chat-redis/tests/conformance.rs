@@ -51,5 +51,6 @@ async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
         .users(redis.users)
         .limits(redis.limits)
         .presence(redis.presence)
-        .rooms(Arc::new(rooms)))
+        .rooms(Arc::new(rooms))
+        .unread(redis.unread))
 }

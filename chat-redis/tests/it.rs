@@ -13,6 +13,7 @@ mod it {
     pub(crate) mod connection;
     pub(crate) mod cost;
     pub(crate) mod limits;
+    pub(crate) mod unread;
 }
 
 use std::process::ExitCode;
@@ -20,6 +21,6 @@ use std::process::ExitCode;
 use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
-    let topics = [it::connection::trials(), it::cost::trials(), it::limits::trials()];
+    let topics = [it::connection::trials(), it::cost::trials(), it::limits::trials(), it::unread::trials()];
     run_trials(topics.into_iter().flatten().collect())
 }

@@ -71,6 +71,7 @@ checks! { "unread" needs [unread]:
     a_total_is_the_sum,
     a_total_with_an_unknown_part_is_unknown,
     answers_line_up_with_the_question,
+    numbers_of_any_size_are_exact,
     an_empty_batch_changes_nothing,
     duplicates_in_a_batch_follow_each_other,
     hostile_ids_reach_nobody_else,
@@ -1190,6 +1191,26 @@ async fn answers_line_up_with_the_question(offer: Offer) {
     let many: Vec<_> = (0..1_000).map(|nth| places[nth % 4].clone()).collect();
     let expected: Vec<_> = (0..1_000).map(|nth| [some(3), some(3), some(0), None][nth % 4]).collect();
     assert_eq!(unread.counts(&ann, &many).await.unwrap(), expected);
+}
+
+async fn numbers_of_any_size_are_exact(offer: Offer) {
+    let (unread, ann, _) = sample(&offer);
+    // From 2^53 on, a floating point number loses the last digits.
+    for (nth, base) in [9, (1 << 53) + 1, i64::MAX as u64 - 9].into_iter().enumerate() {
+        let c = conversation(&format!("c{nth}"));
+        open(&*unread, [&c]).await;
+        begin(&*unread, &ann, &c, base).await;
+        unread.record_many(&[said(&c, base + 7), mention(&[&ann], &c, base + 5)]).await.unwrap();
+        uncount(&*unread, &c, &[base, base + 1, base + 3]).await;
+        assert_eq!(count(&*unread, &ann, &c).await, some_of_them(5, 1), "{base}");
+        assert_eq!(unread.mark_read(&ann, &c, Seq(base + 4)).await.unwrap().seq, Seq(base + 4));
+        assert_eq!(count(&*unread, &ann, &c).await, some_of_them(3, 1), "{base}");
+        unread.record(&said_by(&ann, &c, base + 6)).await.unwrap();
+        assert_eq!(count(&*unread, &ann, &c).await, some(1), "{base}");
+        let rewound = ReadPosition { epoch: u32::MAX, seq: Seq(base + 2), rewound_at: Seq(base + 6) };
+        assert_eq!(place(&*unread, &ann, &c, rewound).await, rewound);
+        assert_eq!(count(&*unread, &ann, &c).await, some_of_them(4, 1), "{base}");
+    }
 }
 
 async fn an_empty_batch_changes_nothing(offer: Offer) {

@@ -5,6 +5,7 @@
 
 mod limits;
 mod rooms;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
@@ -150,12 +151,14 @@ async fn every_operation_costs_what_it_should_whatever_there_is() -> Result<(), 
     for size in SIZES {
         limits::fill(&near, filled..size).await;
         rooms::fill(&near, filled..size).await;
+        unread::fill(&near, filled..size).await;
         filled = size;
         // A new connection has just learnt the time: nothing goes on beside what is measured.
         let redis = connect(&server.url_at(proxy.address())).await;
         let mut meter = Meter { redis, server: &server, proxy: &proxy, size, rows: Vec::new() };
         limits::measure(&mut meter).await;
         rooms::measure(&mut meter).await;
+        unread::measure(&mut meter).await;
         tables.push(meter.rows);
     }
     let [small, middle, large] = &tables[..] else { panic!("three sizes") };
