@@ -17,8 +17,8 @@ mod rooms;
 mod scan;
 mod script;
 mod store;
-mod users;
 mod unread;
+mod users;
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ pub use limits::RedisRateLimiter;
 pub use presence::RedisPresence;
 pub use rooms::RedisRooms;
 use store::Store;
-pub use users::{ProfileLayout, RedisUsers};
 pub use unread::RedisUnread;
+pub use users::{ProfileLayout, RedisUsers};
 
 /// Every port of this crate, on one service.
 #[derive(Debug, Clone)]
