@@ -10,6 +10,7 @@
 )]
 
 mod it {
+    pub(crate) mod cache;
     pub(crate) mod connection;
     pub(crate) mod cost;
     pub(crate) mod limits;
@@ -21,6 +22,12 @@ use std::process::ExitCode;
 use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
-    let topics = [it::connection::trials(), it::cost::trials(), it::limits::trials(), it::unread::trials()];
+    let topics = [
+        it::cache::trials(),
+        it::connection::trials(),
+        it::cost::trials(),
+        it::limits::trials(),
+        it::unread::trials(),
+    ];
     run_trials(topics.into_iter().flatten().collect())
 }

@@ -16,7 +16,8 @@ scripts! {
     KEYS_SCRIPT = "cache", "cache_keys";
 }
 
-const KEYS: Operation = Operation::write("cache.keys");
+/// What it strikes out is not there for anybody, so it reads.
+const KEYS: Operation = Operation::read("cache.keys");
 
 /// How far the list of one shard was read.
 struct Reading {

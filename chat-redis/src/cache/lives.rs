@@ -15,7 +15,8 @@ scripts! {
     BEGIN_SCRIPT = "cache", "cache_begin";
 }
 
-const SETTLE: Operation = Operation::write("cache.settle");
+/// Nobody sees a difference, so it reads.
+const SETTLE: Operation = Operation::read("cache.settle");
 const INVALIDATE: Operation = Operation::write("cache.invalidate");
 
 /// What a shard's life says: its generation, or nothing when it has none.

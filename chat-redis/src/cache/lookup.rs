@@ -18,7 +18,7 @@ scripts! {
     EXPIRE_SCRIPT = "cache", "cache_expire";
 }
 
-const EXPIRE: Operation = Operation::write("cache.expire");
+const EXPIRE: Operation = Operation::read("cache.expire");
 const GET: Operation = Operation::read("cache.get");
 
 /// How often a value that stands apart is looked for again, because another took its place meanwhile.

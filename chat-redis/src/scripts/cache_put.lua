@@ -11,8 +11,8 @@ end
 local begun = ARGV[3]
 local is_fill = begun ~= ''
 
--- Of eight new keys one looks at the sixteen that follow it in the list, and strikes out what Redis forgot by itself:
--- the list stays within a small multiple of what there is, also if nobody ever reads it.
+-- When eight more are in the list, the new one looks at the sixteen that follow it, and strikes out what Redis forgot by
+-- itself: the list stays within a small multiple of what there is, also if nobody ever reads it.
 local function tidy(name)
   local others = redis.call('ZRANGEBYLEX', KEYS[2], '(' .. name, '+', 'LIMIT', 0, 16)
   if #others < 16 then
@@ -25,6 +25,13 @@ local function tidy(name)
     if try('EXISTS', place_of(other)) == 0 then
       redis.call('ZREM', KEYS[2], other)
     end
+  end
+end
+
+-- Whoever has just seen the record that is replaced fetches its value in time.
+local function replaced(key, record)
+  if record:sub(1, 1) == 'a' then
+    try('PEXPIRE', apart(key, writer(record)), 1000)
   end
 end
 
@@ -43,7 +50,7 @@ for nth = 3, count + 2 do
   if not is_fill and kind == 'i' then
     old = head(redis.call('SET', key, record, 'PX', ttl + rubbish, 'GET') or '')
     is_kept = true
-    release(key, old)
+    replaced(key, old)
   else
     old = head_of(key)
     if is_value(old) and writer(old) == id then
@@ -54,7 +61,7 @@ for nth = 3, count + 2 do
       is_kept = kind == 'i' or redis.call('EXISTS', stands) == 1
       if is_kept then
         redis.call('SET', key, record, 'PX', ttl + rubbish)
-        release(key, old)
+        replaced(key, old)
       end
     end
     if stands and not is_kept then
@@ -64,8 +71,9 @@ for nth = 3, count + 2 do
   if is_kept then
     longest = math.max(longest, deadline)
     if not lives(old) and redis.call('ZADD', KEYS[2], 0, name) == 1 then
-      is_new_list = is_new_list or redis.call('ZCARD', KEYS[2]) == 1
-      if id:byte(8) % 8 == 0 then
+      local listed = redis.call('ZCARD', KEYS[2])
+      is_new_list = is_new_list or listed == 1
+      if listed % 8 == 0 then
         tidy(name)
       end
     end

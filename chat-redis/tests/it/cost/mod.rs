@@ -3,9 +3,11 @@
 //! The figures are part of the contract. They stand in `docs/COSTS.md`; a change of any of them fails, until
 //! `CHAT_BLESS=1` writes them anew.
 
+mod cache;
 mod limits;
 mod rooms;
 mod unread;
+mod users;
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
@@ -149,16 +151,20 @@ async fn every_operation_costs_what_it_should_whatever_there_is() -> Result<(), 
     let mut tables = Vec::new();
     let mut filled = 0;
     for size in SIZES {
+        cache::fill(&near, filled..size).await;
         limits::fill(&near, filled..size).await;
         rooms::fill(&near, filled..size).await;
         unread::fill(&near, filled..size).await;
+        users::fill(&near, filled..size).await;
         filled = size;
         // A new connection has just learnt the time: nothing goes on beside what is measured.
         let redis = connect(&server.url_at(proxy.address())).await;
         let mut meter = Meter { redis, server: &server, proxy: &proxy, size, rows: Vec::new() };
+        cache::measure(&mut meter).await;
         limits::measure(&mut meter).await;
         rooms::measure(&mut meter).await;
         unread::measure(&mut meter).await;
+        users::measure(&mut meter).await;
         tables.push(meter.rows);
     }
     let [small, middle, large] = &tables[..] else { panic!("three sizes") };
