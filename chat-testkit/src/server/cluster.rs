@@ -161,6 +161,12 @@ impl RedisCluster {
     }
 }
 
+/// The configuration epoch of a node, as another one sees it, if that one answers.
+fn epoch(seen_by: &Redis, id: &str) -> Option<u64> {
+    let nodes = seen_by.try_command(&["CLUSTER", "NODES"]).ok()?.to_string();
+    nodes.lines().find(|line| line.starts_with(id))?.split(' ').nth(6)?.parse().ok()
+}
+
 /// A slot on its way from one node to another.
 #[derive(Debug)]
 #[must_use = "a slot stays between two nodes until it is finished"]
@@ -197,7 +203,7 @@ impl Migration<'_> {
         keys.len()
     }
 
-    /// Moves what is left and makes the new owner known to all.
+    /// Moves what is left and makes the new owner known to all nodes that live.
     ///
     /// # Panics
     /// When a node refuses.
@@ -209,5 +215,11 @@ impl Migration<'_> {
         for node in [to, from].into_iter().chain(others) {
             cluster.nodes[node].command(&["CLUSTER", "SETSLOT", &slot, "NODE", &cluster.ids[to]]);
         }
+        // A node that has not heard of the new epoch would take its next slot under an old one, and lose it again.
+        until("all nodes to know the new epoch", || {
+            let mut epochs = cluster.nodes.iter().map(|node| epoch(node, &cluster.ids[to]));
+            let first = epochs.next().flatten();
+            first.is_some() && epochs.all(|epoch| epoch == first)
+        });
     }
 }

@@ -10,6 +10,7 @@ trials! { needs "redis":
     a_slot_moves_with_its_keys,
     a_slot_on_its_way_is_at_both_nodes,
     several_slots_move_at_once,
+    slots_that_go_to_and_fro_stay_where_they_are_put,
     a_cluster_with_a_password_moves_slots_too,
     a_node_that_was_killed_comes_back_to_its_place,
 }
@@ -87,6 +88,20 @@ async fn several_slots_move_at_once() -> Result<(), Absent> {
     assert_eq!(cluster.slots_of(0), (20..SLOTS / 2).collect::<Vec<_>>());
     assert_eq!(cluster.slots_of(1), (0..20).chain(SLOTS / 2..SLOTS).collect::<Vec<_>>());
     assert_eq!((cluster.owner(19), cluster.owner(20)), (1, 0));
+    Ok(())
+}
+
+async fn slots_that_go_to_and_fro_stay_where_they_are_put() -> Result<(), Absent> {
+    let cluster = RedisCluster::spawn(3)?;
+    for slot in 0..30 {
+        let there = 1 + usize::from(slot % 2);
+        cluster.migrate_slot(slot, 0, there);
+        cluster.migrate_slot(slot, there, 0);
+        cluster.migrate_slot(slot, 0, there);
+    }
+    for slot in 0..30 {
+        assert_eq!(cluster.owner(slot), 1 + usize::from(slot % 2));
+    }
     Ok(())
 }
 
