@@ -209,9 +209,12 @@ impl RedisConfig {
                     return Err(Error::invalid(Code::ConfigInvalid, "a cluster has only database 0"));
                 }
                 let nodes = nodes.iter().map(|node| self.info(node)).collect::<Result<Vec<_>>>()?;
+                // The driver lets every operation wait while it connects to a node, up to twice in a row: a node that
+                // hangs may cost the others a part of their deadlines, not all of it.
+                let patience = self.timing.connect.min(self.timing.operation) / 4;
                 let builder = ClusterClientBuilder::new(nodes)
                     .tcp_settings(at_once())
-                    .connection_timeout(self.timing.connect)
+                    .connection_timeout(patience)
                     .response_timeout(self.timing.response)
                     .retries(2)
                     .min_retry_wait(10)

@@ -13,6 +13,7 @@ mod it {
     pub(crate) mod cache;
     pub(crate) mod connection;
     pub(crate) mod cost;
+    pub(crate) mod faults;
     pub(crate) mod limits;
     pub(crate) mod unread;
 }
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         it::cache::trials(),
         it::connection::trials(),
         it::cost::trials(),
+        it::faults::trials(),
         it::limits::trials(),
         it::unread::trials(),
     ];

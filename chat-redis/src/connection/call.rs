@@ -13,7 +13,7 @@ use super::{Command, Connection, Lane, Operation, RedisService};
 use crate::config::Node;
 use crate::error::{Failure, Remedy, corrupt, error, remedy};
 
-/// The pause before an operation is repeated; it doubles.
+/// The pause before an operation is repeated; it doubles up to [`Timing::longest_pause`](super::Timing::longest_pause).
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 impl RedisService {
@@ -55,7 +55,7 @@ impl RedisService {
     /// The servers that hold the data: the masters of a cluster by name, or the one without a name.
     pub(crate) async fn nodes(&self, operation: Operation) -> Result<Vec<Option<Node>>> {
         let deadline = self.inner.watch.elapsed() + self.inner.timing.operation;
-        let up = self.inner.main.up(deadline).await;
+        let up = self.inner.main.up(deadline, self.inner.timing.operation).await;
         let live = up.map_err(|Down(cause)| error(operation, &Failure::Down(cause.as_ref()), false))?;
         if !matches!(live.connection, Connection::Cluster(_)) {
             return Ok(vec![None]);
@@ -77,7 +77,7 @@ impl RedisService {
     /// Waits for a connection.
     pub(super) async fn wait(&self, operation: Operation, patience: Duration) -> Result<()> {
         let deadline = self.inner.watch.elapsed() + patience;
-        let up = self.inner.main.up(deadline).await;
+        let up = self.inner.main.up(deadline, Duration::MAX).await;
         up.map(drop).map_err(|Down(cause)| error(operation, &Failure::Down(cause.as_ref()), false))
     }
 
@@ -96,7 +96,7 @@ impl RedisService {
         let mut pause = FIRST_PAUSE;
         let deadline = began + timing.operation;
         loop {
-            let live = match line.up(deadline).await {
+            let live = match line.up(deadline, timing.operation).await {
                 Ok(live) => live,
                 Err(Down(cause)) => return Err(work.failed(operation, cause)),
             };
@@ -116,7 +116,7 @@ impl RedisService {
                     line.silent(&live, sent);
                 }
             }
-            match work.next_step(line, &live) {
+            match work.next_step(line, &live, sent) {
                 Step::Done => return Ok(work.into_answers()),
                 Step::Fail => return Err(work.failed(operation, None)),
                 Step::Again { wait } => {
@@ -128,7 +128,7 @@ impl RedisService {
                     self.inner.counters.repeated();
                     if wait {
                         sleep(pause).await;
-                        pause *= 2;
+                        pause = (pause * 2).min(timing.longest_pause);
                     }
                 }
             }
@@ -219,7 +219,7 @@ impl Work {
     }
 
     /// Looks at every command that has no good answer, and prepares to send it again if that may help.
-    fn next_step(&mut self, line: &Line, live: &Live) -> Step {
+    fn next_step(&mut self, line: &Line, live: &Live, sent: Duration) -> Step {
         let (mut done, mut wait) = (true, false);
         for (command, answer) in self.commands.iter_mut().zip(&self.answers) {
             match answer {
@@ -229,6 +229,10 @@ impl Work {
                     Remedy::SendSource if command.send_source() => {}
                     Remedy::SendSource | Remedy::None => return Step::Fail,
                     Remedy::Wait => wait = true,
+                    Remedy::Lost if live.connection.heals() => {
+                        wait = true;
+                        line.silent(live, sent);
+                    }
                     Remedy::Redial | Remedy::Lost => {
                         wait = true;
                         line.broken(live);

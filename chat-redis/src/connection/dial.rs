@@ -36,6 +36,11 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
+    /// Whether it replaces what it lost by itself: then it is only given up when nobody at all answers.
+    pub(super) fn heals(&self) -> bool {
+        matches!(self, Self::Managed(_) | Self::Cluster(_))
+    }
+
     /// Sends commands at once: over one server in one write, over a cluster each on its way. One answer per command.
     pub(super) async fn send(&self, commands: &[&Command]) -> Vec<RedisResult<Value>> {
         match (self, commands) {

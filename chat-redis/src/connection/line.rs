@@ -66,9 +66,9 @@ impl Line {
         Self(Arc::new(Wire { dial, timing, counters, clock, watch, heard_at: AtomicU64::new(0), state }))
     }
 
-    /// The connection; waits for it until `deadline` on the stopwatch. A line that has been down for longer than an
-    /// operation may take is not waited for.
-    pub(super) async fn up(&self, deadline: Duration) -> Result<Live, Down> {
+    /// The connection; waits for it until `deadline` on the stopwatch. A line that has been down for longer than
+    /// `hope` is not waited for.
+    pub(super) async fn up(&self, deadline: Duration, hope: Duration) -> Result<Live, Down> {
         if let State::Up(live) = &*self.0.state.borrow() {
             return Ok(live.clone());
         }
@@ -78,7 +78,7 @@ impl Line {
             let now = self.0.watch.elapsed();
             let down = match &*states.borrow_and_update() {
                 State::Up(live) => return Ok(live.clone()),
-                State::Down { since, cause } if now.saturating_sub(*since) > self.0.timing.operation => {
+                State::Down { since, cause } if now.saturating_sub(*since) > hope => {
                     return Err(Down(cause.clone()));
                 }
                 State::Down { cause, .. } => Down(cause.clone()),

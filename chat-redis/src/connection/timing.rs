@@ -11,8 +11,8 @@ pub struct Timing {
     pub response: Duration,
     /// One operation of a port, with everything it waits for and repeats: no call takes longer. 2 s by default.
     pub operation: Duration,
-    /// The longest pause between two attempts to connect: also how late a server's return may be noticed. 250 ms by
-    /// default. Attempts never end.
+    /// The longest pause between two attempts, to connect or to ask again: also how late a server's return may be noticed.
+    /// 250 ms by default. Attempts to connect never end.
     pub longest_pause: Duration,
 }
 
