@@ -90,9 +90,10 @@ impl Chat {
         let moved = ports.positions.step(&actor.user, conversation, step).await?;
         if moved.changed() {
             self.wrote();
-            let advance = advance(actor.user.clone(), conversation.clone(), &moved);
-            derived("unread", ports.unread.advance_many(&[advance]).await);
         }
+        // Also when truth had it already: the unread store may have lost it.
+        let advance = advance(actor.user.clone(), conversation.clone(), &moved);
+        derived("unread", ports.unread.advance_many(&[advance]).await);
         let unread = self.counts(&actor.user, std::slice::from_ref(conversation)).await?;
         Ok(UnreadChange { moved, unread: unread.into_iter().sum() })
     }

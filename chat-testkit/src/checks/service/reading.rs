@@ -42,6 +42,7 @@ promises! {
     who_comes_back_after_marking_as_unread_does_not_drift,
     lost_counts_come_back_the_same,
     a_store_that_lost_everything_counts_as_before,
+    a_store_that_lost_a_read_is_told_again,
     racing_readers_and_writers_end_at_zero,
     counts_survive_an_outage_of_the_derived_store,
     an_outage_of_truth_is_no_zero,
@@ -499,6 +500,23 @@ async fn a_store_that_lost_everything_counts_as_before(offer: Offer) {
     let read = lost.chat.mark_read(&cid, &group, back(5)).await.unwrap();
     assert_eq!((read.unread.messages, read.unread.mentions), (5, 1), "7 too");
     assert_eq!(lost.unread(&ada, &group).await, (0, 0));
+}
+
+async fn a_store_that_lost_a_read_is_told_again(offer: Offer) {
+    let stage = Stage::new(offer.clone()).await;
+    let (ada, bob) = (actor("ada"), actor("bob"));
+    let group = stage.group("Engines", &[&ada, &bob]).await;
+    stage.say(&ada, &group, "one").await;
+    let last = stage.say(&ada, &group, "two").await.seq;
+    assert_eq!(stage.unread(&bob, &group).await, (2, 0));
+    // Truth is told that bob has read, and the store is not, as if it had failed over to an older copy.
+    let elsewhere = Stage::new(offer.unread(Arc::new(MemoryUnread::new()))).await;
+    assert!(elsewhere.chat.mark_read(&bob, &group, last).await.unwrap().moved.changed());
+    assert_eq!(stage.unread(&bob, &group).await, (2, 0), "it lags");
+    let again = stage.chat.mark_read(&bob, &group, last).await.unwrap();
+    assert!(!again.moved.changed());
+    assert_eq!(again.unread.messages, 0);
+    assert_eq!(stage.unread(&bob, &group).await, (0, 0));
 }
 
 async fn racing_readers_and_writers_end_at_zero(offer: Offer) {
