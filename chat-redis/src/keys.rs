@@ -4,8 +4,9 @@
 //! one tag. There are two sorts of tags:
 //!
 //! * **shards**: one of [`SHARDS`] short texts, chosen once so that they spread evenly over the nodes of a cluster. What
-//!   belongs to a user, and what is listed or counted over all users, is in the shard of the user's id;
-//! * **ids**: what belongs to one room is under the room's own id.
+//!   belongs to a user, and what is listed or counted over all users, is in the shard of the user's id; what belongs to
+//!   a room, and what is listed over rooms, in the shard of the room's id;
+//! * **ids**: what stands for itself is under its own id.
 //!
 //! Ids may hold anything, so they are encoded before they become part of a key: `%`, `:`, `{` and `}` become `%` and two
 //! hexadecimal digits. The encoding is injective, and no encoded id holds a separator or a brace: no id can reach

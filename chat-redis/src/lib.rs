@@ -23,7 +23,6 @@ mod users;
 use std::sync::Arc;
 
 use chat_core::error::Result;
-use chat_core::store::PresenceStore;
 
 pub use cache::RedisCache;
 pub use config::RedisConfig;
@@ -47,11 +46,12 @@ pub struct Redis {
     pub limits: Arc<RedisRateLimiter>,
     /// Who is here.
     pub presence: Arc<RedisPresence>,
+    /// Live rooms.
+    pub rooms: Arc<RedisRooms>,
     /// Profiles of users, in [`ProfileLayout::Compact`] unless told otherwise.
     pub users: Arc<RedisUsers>,
     /// Unread counts.
     pub unread: Arc<RedisUnread>,
-    store: Store,
 }
 
 impl Redis {
@@ -61,14 +61,10 @@ impl Redis {
         let limits = Arc::new(RedisRateLimiter::new(store.clone()));
         let cache = Arc::new(RedisCache::new(store.clone()));
         let presence = Arc::new(RedisPresence::new(store.clone()));
+        let rooms = Arc::new(RedisRooms::new(store.clone(), Arc::clone(&presence)));
         let users = Arc::new(RedisUsers::new(store.clone()));
-        let unread = Arc::new(RedisUnread::new(store.clone()));
-        Self { cache, limits, presence, unread, service, users, store }
-    }
-
-    /// Rooms whose members are online when `presence` says so, which answers of all it is asked about at one instant.
-    pub fn rooms_over(&self, presence: Arc<dyn PresenceStore>) -> RedisRooms {
-        RedisRooms::new(self.store.clone(), presence)
+        let unread = Arc::new(RedisUnread::new(store));
+        Self { cache, limits, presence, rooms, unread, service, users }
     }
 }
 

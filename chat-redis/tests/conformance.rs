@@ -45,12 +45,11 @@ async fn offer_seed_profiles(url: &str, namespace: &Namespace) -> Result<Offer, 
 async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
     let clock = ManualClock::default();
     let redis = connect(url, namespace, &clock).await?;
-    let rooms = redis.rooms_over(Arc::clone(&redis.presence) as _);
     Ok(Offer::new(clock)
         .cache(redis.cache)
         .users(redis.users)
         .limits(redis.limits)
         .presence(redis.presence)
-        .rooms(Arc::new(rooms))
+        .rooms(redis.rooms)
         .unread(redis.unread))
 }

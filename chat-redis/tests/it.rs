@@ -15,6 +15,7 @@ mod it {
     pub(crate) mod cost;
     pub(crate) mod faults;
     pub(crate) mod limits;
+    pub(crate) mod rooms;
     pub(crate) mod unread;
 }
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         it::cost::trials(),
         it::faults::trials(),
         it::limits::trials(),
+        it::rooms::trials(),
         it::unread::trials(),
     ];
     run_trials(topics.into_iter().flatten().collect())

@@ -1,38 +1,33 @@
 //! Members come, go and change their roles.
 
+use std::collections::HashMap;
+
 use chat_core::domain::{RoomId, RoomRole, UserId};
 use chat_core::error::Result;
 use chat_core::store::rooms::{REMOVAL_MEMORY, RoomChange, RoomChanged};
 
 use super::record::{rank, seated};
-use super::{RedisRooms, operation_id, room_scripts, shard, sized, unknown};
+use super::{RedisRooms, shard, sized, unknown};
 use crate::connection::{Command, Operation};
 use crate::error::corrupt;
+use crate::once::OperationId;
+use crate::script::scripts;
 
 const CHANGE: Operation = Operation::write("rooms.change_members");
 const ROLES: Operation = Operation::read("rooms.roles");
 
+/// The field that every room has.
+const LIFE: &str = "\u{1}i";
 /// How many changes one script makes at most.
-const CHANGES: usize = 500;
+const CHANGES: usize = 250;
 
-room_scripts! { CHANGE_MEMBERS = "rooms_change"; }
+scripts! { CHANGE_MEMBERS = "rooms", "rooms_change"; }
 
 impl RedisRooms {
     pub(super) async fn change(&self, room: &RoomId, changes: &[RoomChange]) -> Result<Vec<RoomChanged>> {
         let mut outcomes = Vec::with_capacity(changes.len());
-        let remembered = u64::try_from(REMOVAL_MEMORY.as_millis()).unwrap_or(u64::MAX);
         for part in changes.chunks(CHANGES) {
-            let mut command = self
-                .script(&CHANGE_MEMBERS, shard(room))
-                .arg(operation_id())
-                .arg(room.as_str())
-                .arg(remembered)
-                .arg(self.store.kept_for(REMOVAL_MEMORY));
-            for change in part {
-                let role = change.role.map_or("", rank);
-                command = command.arg(change.user.as_str()).arg(role).arg(change.version);
-            }
-            let answer: Option<String> = self.store.call_one(CHANGE, command).await?;
+            let answer: Option<String> = self.store.call_one(CHANGE, self.change_part(room, part)).await?;
             let answer = answer.ok_or_else(|| unknown(CHANGE, room))?;
             if answer.len() != part.len() {
                 return Err(corrupt(CHANGE, "not an outcome for each change"));
@@ -44,12 +39,47 @@ impl RedisRooms {
         Ok(outcomes)
     }
 
+    fn change_part(&self, room: &RoomId, changes: &[RoomChange]) -> Command {
+        let shard = shard(room);
+        let mut keys = vec![
+            self.of_room("h", room),
+            self.of_room("o", room),
+            self.at(shard, &["q", &OperationId::new().to_string()]),
+            self.at(shard, &["a", "active"]),
+            self.at(shard, &["a", "idle"]),
+        ];
+        let (mut users, mut places) = (Vec::new(), HashMap::new());
+        for change in changes {
+            let user = change.user.as_str();
+            places.entry(user).or_insert_with(|| {
+                keys.push(self.at(shard, &["u", user]));
+                keys.push(self.at(shard, &["x", room.as_str(), user]));
+                users.push(user);
+                users.len()
+            });
+        }
+        let remembered = u64::try_from(REMOVAL_MEMORY.as_millis()).unwrap_or(u64::MAX);
+        let mut command = self
+            .store
+            .script(&CHANGE_MEMBERS, &keys)
+            .arg(room.as_str())
+            .arg(remembered)
+            .arg(self.store.kept_for(REMOVAL_MEMORY))
+            .arg(users.len())
+            .arg(users);
+        for change in changes {
+            let place = places.get(change.user.as_str()).copied().unwrap_or_default();
+            command = command.arg(place).arg(change.role.map_or("", rank)).arg(change.version);
+        }
+        command
+    }
+
     pub(super) async fn roles_of(
         &self,
         room: &RoomId,
         users: &[UserId],
     ) -> Result<Option<Vec<Option<RoomRole>>>> {
-        let mut command = Command::new("HMGET", &self.key(shard(room), &["h", room.as_str()])).arg("\u{1}i");
+        let mut command = Command::new("HMGET", &self.of_room("h", room)).arg(LIFE);
         for user in users {
             command = command.arg(user.as_str());
         }

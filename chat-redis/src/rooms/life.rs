@@ -1,17 +1,19 @@
 //! Rooms grow older and go.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chat_core::domain::RoomId;
 use chat_core::error::Result;
 use chat_core::store::rooms::RoomAged;
 use futures::future::join_all;
-use uuid::Uuid;
 
-use super::{PART, RedisRooms, by_shard, operation_id, record, room_scripts, shard};
+use super::{PART, RedisRooms, by_shard, record, shard};
 use crate::connection::Operation;
 use crate::error::corrupt;
 use crate::keys::Shard;
+use crate::once::OperationId;
+use crate::script::scripts;
 
 const TOUCH: Operation = Operation::write("rooms.touch_many");
 const AGE: Operation = Operation::write("rooms.age");
@@ -24,11 +26,11 @@ const LOOK: usize = 200;
 /// The longest time without activity that a script can tell from for ever: 69 000 years.
 const FOR_EVER: u64 = 1 << 51;
 
-room_scripts! {
-    WAKE = "rooms_touch";
-    STEP = "rooms_age";
-    FORGET = "rooms_delete";
-    DO_CHORE = "rooms_chore";
+scripts! {
+    WAKE = "rooms", "rooms_touch";
+    STEP = "rooms", "rooms_age";
+    FORGET = "rooms", "rooms_delete";
+    DO_CHORE = "rooms", "rooms_chore";
 }
 
 /// What one script did for the rooms of a shard.
@@ -44,8 +46,11 @@ impl RedisRooms {
         let mut commands = Vec::new();
         for (shard, places) in by_shard(rooms) {
             for part in places.chunks(PART) {
-                let touched = part.iter().filter_map(|place| rooms.get(*place)).map(RoomId::as_str);
-                commands.push(self.script(&WAKE, shard).arg(touched.collect::<Vec<_>>()));
+                let touched: Vec<_> = part.iter().filter_map(|place| rooms.get(*place)).collect();
+                let mut keys = vec![self.at(shard, &["a", "active"]), self.at(shard, &["a", "idle"])];
+                keys.extend(touched.iter().map(|room| self.of_room("h", room)));
+                let ids: Vec<_> = touched.into_iter().map(RoomId::as_str).collect();
+                commands.push(self.store.script(&WAKE, &keys).arg(ids));
             }
         }
         self.store.call::<u8>(TOUCH, commands).await.map(drop)
@@ -60,8 +65,7 @@ impl RedisRooms {
         limit: usize,
     ) -> Result<Vec<RoomAged>> {
         let (mut aged, mut failure) = (Vec::new(), None);
-        // A small limit is not always spent on the same shards.
-        let first = Uuid::new_v4().as_u128() as usize % Shard::all().len();
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % Shard::all().len();
         let mut open: Vec<_> = Shard::all().cycle().skip(first).take(Shard::all().len()).collect();
         let mut tidied = false;
         while aged.len() < limit && !open.is_empty() {
@@ -98,9 +102,16 @@ impl RedisRooms {
     }
 
     async fn step(&self, shard: Shard, idle: Duration, archive: Duration, limit: usize) -> Result<Stepped> {
+        let keys = [
+            self.at(shard, &["a", "active"]),
+            self.at(shard, &["a", "idle"]),
+            self.at(shard, &["q", &OperationId::new().to_string()]),
+            self.at(shard, &["z"]),
+        ];
         let command = self
-            .script(&STEP, shard)
-            .arg(operation_id())
+            .store
+            .script(&STEP, &keys)
+            .arg(self.prefix(shard))
             .arg(limit)
             .arg(LOOK)
             .arg(millis(idle))
@@ -119,11 +130,26 @@ impl RedisRooms {
     }
 
     pub(super) async fn forget(&self, room: &RoomId) -> Result<bool> {
-        let operation = operation_id();
-        let command = self.script(&FORGET, shard(room)).arg(&operation).arg(room.as_str()).arg(PART);
+        let (operation, shard) = (OperationId::new().to_string(), shard(room));
+        let keys = [
+            self.of_room("h", room),
+            self.of_room("o", room),
+            self.at(shard, &["q", &operation]),
+            self.at(shard, &["a", "active"]),
+            self.at(shard, &["a", "idle"]),
+            self.at(shard, &["z"]),
+            self.at(shard, &["t", &operation]),
+        ];
+        let command = self
+            .store
+            .script(&FORGET, &keys)
+            .arg(self.prefix(shard))
+            .arg(&operation)
+            .arg(room.as_str())
+            .arg(PART);
         let outcome: u8 = self.store.call_one(DELETE, command).await?;
         if outcome == 2 {
-            self.finish(shard(room), &format!("-{operation}")).await;
+            self.finish(shard, &format!("-{operation}")).await;
         }
         Ok(outcome > 0)
     }
@@ -135,7 +161,12 @@ impl RedisRooms {
 
     /// Does a part of a chore, any if it has no name; whether there is more of it to do.
     async fn chore(&self, shard: Shard, chore: &str) -> bool {
-        let command = self.script(&DO_CHORE, shard).arg(chore).arg(PART);
+        let command = self
+            .store
+            .script(&DO_CHORE, &[self.at(shard, &["z"])])
+            .arg(self.prefix(shard))
+            .arg(chore)
+            .arg(PART);
         match self.store.call_one::<bool>(CHORE, command).await {
             Ok(more) => more,
             Err(error) => {

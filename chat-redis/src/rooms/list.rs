@@ -5,27 +5,29 @@ use chat_core::domain::{RoomId, UserId};
 use chat_core::error::Result;
 use chat_core::store::rooms::{Room, RoomMember};
 
-use super::{PART, RedisRooms, begin, by_shard, record, room_scripts, sized, unknown};
+use super::{PART, RedisRooms, begin, by_shard, record, sized, unknown};
 use crate::connection::{Command, Operation};
 use crate::error::corrupt;
 use crate::keys::Shard;
+use crate::script::scripts;
 
 const GET: Operation = Operation::read("rooms.get_many");
 const MEMBERS: Operation = Operation::read("rooms.members");
 const ROOMS_OF: Operation = Operation::read("rooms.rooms_of");
 
-room_scripts! {
-    LOOK = "rooms_get";
-    PAGE = "rooms_members";
+scripts! {
+    LOOK = "rooms", "rooms_get";
+    PAGE = "rooms", "rooms_members";
 }
 
 impl RedisRooms {
     pub(super) async fn look_up(&self, rooms: &[RoomId]) -> Result<Vec<Option<Room>>> {
         let (mut commands, mut places) = (Vec::new(), Vec::new());
-        for (shard, all) in by_shard(rooms) {
+        for all in by_shard(rooms).into_values() {
             for part in all.chunks(PART) {
-                let asked = part.iter().filter_map(|place| rooms.get(*place)).map(RoomId::as_str);
-                commands.push(self.script(&LOOK, shard).arg(asked.collect::<Vec<_>>()));
+                let asked = part.iter().filter_map(|place| rooms.get(*place));
+                let keys: Vec<_> = asked.map(|room| self.of_room("h", room)).collect();
+                commands.push(self.store.script(&LOOK, &keys));
                 places.push(part.to_vec());
             }
         }
@@ -51,7 +53,11 @@ impl RedisRooms {
         page: &Page<UserId>,
     ) -> Result<Paged<RoomMember, UserId>> {
         let after = begin(page.after.as_ref().map(UserId::as_str));
-        let command = self.room_script(&PAGE, room).arg(after).arg(page.limit + 1);
+        let command = self
+            .store
+            .script(&PAGE, &[self.of_room("h", room), self.of_room("o", room)])
+            .arg(after)
+            .arg(page.limit + 1);
         let found: Option<(Vec<String>, Vec<Option<String>>)> =
             self.store.call_one(sized(MEMBERS, page.limit), command).await?;
         let (users, seats) = found.ok_or_else(|| unknown(MEMBERS, room))?;
@@ -68,7 +74,7 @@ impl RedisRooms {
     ) -> Result<Paged<RoomId, RoomId>> {
         let after = begin(page.after.as_ref().map(RoomId::as_str));
         let part = |shard| {
-            Command::new("ZRANGEBYLEX", &self.key(shard, &["u", user.as_str()]))
+            Command::new("ZRANGEBYLEX", &self.at(shard, &["u", user.as_str()]))
                 .arg(after.as_str())
                 .arg(&["+", "LIMIT", "0"])
                 .arg(page.limit + 1)

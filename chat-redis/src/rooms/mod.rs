@@ -20,8 +20,8 @@
 //! * The index by age is lazy: activity in an active room only writes the room, and whoever ages asks the room again.
 //! * Answers that are handed out once are remembered for half a minute under the operation's own id, for a repeat
 //!   whose first reply was lost.
-//! * No script looks at more than about a thousand members. The lists of more than that follow as a *chore*, in parts;
-//!   what a crash leaves over of it is done by [`age`](RoomStore::age).
+//! * No script changes more than 500 members. The lists of more than that follow as a *chore*, in parts; what a crash
+//!   leaves over of it is done by [`age`](RoomStore::age).
 
 mod change;
 mod create;
@@ -31,89 +31,72 @@ mod online;
 mod record;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::domain::page::{Page, Paged};
 use chat_core::domain::{RoomId, RoomRole, UserId};
 use chat_core::error::{Code, Error, Result};
+use chat_core::store::RoomStore;
 use chat_core::store::rooms::{NewRoom, Room, RoomAged, RoomChange, RoomChanged, RoomMember, RoomStats};
-use chat_core::store::{PresenceStore, RoomStore};
-use uuid::Uuid;
 
-use crate::connection::{Command, Operation};
+use crate::connection::Operation;
 use crate::keys::{Key, Shard};
-use crate::script::Script;
+use crate::presence::RedisPresence;
 use crate::store::Store;
 
-/// How many members one script looks at or changes at most, so that it holds the server for a millisecond or two.
-const PART: usize = 1_000;
+/// How many members or rooms one script changes at most, so that it holds the server for about a millisecond.
+const PART: usize = 500;
 /// From how many items on a reply travels apart from the short ones.
 const LONG: usize = 250;
-
-/// Declares scripts over the rooms of one shard: what `scripts!` does, with `rooms_common.lua` in front.
-macro_rules! room_scripts {
-    ($($name:ident = $file:literal;)*) => {
-        $(static $name: $crate::script::Script = $crate::script::Script::joined(&[
-            $crate::script::PRELUDE,
-            include_str!("../scripts/rooms_common.lua"),
-            include_str!(concat!("../scripts/", $file, ".lua")),
-        ]);)*
-    };
-}
-use room_scripts;
 
 /// Live rooms, their members and their lives; kind of state: **derived** or **volatile**, as the port says.
 ///
 /// Everything about a room is in the shard of its id, and every change of it is one script: both sides of a membership
-/// agree at every instant. Presence is somebody else's: members are taken at a revision of the room, and who of them is
-/// online counts if the room is still at that revision afterwards. Only where members come and go faster than presence
-/// can answer (64 tries, or 100 000 members asked about) it tells of two instants close together, as in memory.
+/// agree at every instant. What is said of online members holds at one instant too, unless 64 looks at them found none,
+/// or more than 50 000 answers of presence: then it is of several instants close together. A page of online members
+/// looks at a part of the room, so it may be shorter than asked for and not be the last.
 ///
 /// | operation | commands | round trips |
 /// |---|---|---|
-/// | `create` | 1; from 1001 first members on, 1 + 2 per thousand | as many |
+/// | `create` | 1; of more than 500 first members, 2 more per 500 | as many |
 /// | `get_many`, `touch_many` | one a shard, at most 16 | 1 |
-/// | `change_members` | 1 per 500 changes | as many |
+/// | `change_members` | 1 per 250 changes | as many |
 /// | `roles` | 1 `HMGET` | 1 |
 /// | `members` | 1 | 1 |
 /// | `rooms_of` | 16 `ZRANGEBYLEX` | 1 |
-/// | `online` | 2, and one question to presence | 3; 2 more if a member came or went meanwhile |
-/// | `stats` | as `online`; 1 more per 5000 members | as many |
+/// | `online` | 2, and 2 questions to presence | 3; 1 more for a new peak, or if a member comes or goes meanwhile |
+/// | `stats` | as `online`; 1 more per 2500 members, and as many questions to presence | as many |
 /// | `age` | 16 if nothing is due, 16 more per 1600 steps | 1 to 2, then 1 per 1600 steps |
-/// | `delete` | 1; from 1001 members on, 1 + 1 per thousand | as many |
-#[derive(Clone)]
+/// | `delete` | 1; of more than 500 members, 1 more per 500 | as many |
+#[derive(Debug)]
 pub struct RedisRooms {
     store: Store,
-    presence: Arc<dyn PresenceStore>,
+    presence: Arc<RedisPresence>,
+    /// At which shard the next ageing begins, so that a small limit is not always spent on the same ones.
+    turn: AtomicUsize,
 }
 
 impl RedisRooms {
-    /// Rooms in the store's key space; `presence` says who is online, of all users it is asked about at one instant.
-    pub(crate) fn new(store: Store, presence: Arc<dyn PresenceStore>) -> Self {
-        Self { store, presence }
+    pub(crate) fn new(store: Store, presence: Arc<RedisPresence>) -> Self {
+        Self { store, presence, turn: AtomicUsize::new(0) }
     }
 
-    /// A script over the rooms of a shard.
-    fn script(&self, script: &'static Script, shard: Shard) -> Command {
-        self.store.script(script, &[self.key(shard, &[])])
+    /// Where something of a room is kept.
+    fn of_room(&self, kind: &str, room: &RoomId) -> Key {
+        self.at(shard(room), &[kind, room.as_str()])
     }
 
-    /// A script over a room, which is its first argument.
-    fn room_script(&self, script: &'static Script, room: &RoomId) -> Command {
-        self.script(script, shard(room)).arg(room.as_str())
-    }
-
-    fn key(&self, shard: Shard, parts: &[&str]) -> Key {
+    /// Where something of a shard is kept.
+    fn at(&self, shard: Shard, parts: &[&str]) -> Key {
         self.store.keys.sharded("r", shard, parts)
     }
-}
 
-impl fmt::Debug for RedisRooms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisRooms").field("store", &self.store).finish_non_exhaustive()
+    /// What all keys of a shard begin with.
+    fn prefix(&self, shard: Shard) -> String {
+        self.at(shard, &[]).as_str().to_owned()
     }
 }
 
@@ -169,11 +152,6 @@ impl RoomStore for RedisRooms {
 
 fn shard(room: &RoomId) -> Shard {
     Shard::of(room.as_str())
-}
-
-/// What an operation is called, so that its answer is remembered for a repeat.
-fn operation_id() -> String {
-    Uuid::new_v4().simple().to_string()
 }
 
 /// Places in `rooms`, by the shard of the room there.

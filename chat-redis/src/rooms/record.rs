@@ -92,6 +92,6 @@ fn time(operation: Operation, text: Option<&str>) -> Result<Timestamp> {
     number(operation, text).map(Timestamp::from_millis)
 }
 
-fn number<T: FromStr>(operation: Operation, text: Option<&str>) -> Result<T> {
+pub(super) fn number<T: FromStr>(operation: Operation, text: Option<&str>) -> Result<T> {
     text.and_then(|text| text.parse().ok()).ok_or_else(|| corrupt(operation, "not a number"))
 }

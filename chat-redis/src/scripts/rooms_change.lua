@@ -1,12 +1,12 @@
 -- Changes the members of a room, one change after the other.
--- KEYS[1] shard; ARGV: operation, room, how long a removal is remembered and how long Redis keeps that (ms), then for each
--- change user, role or '' for a removal, version.
+-- KEYS: room, order, answer, active, idle, then for each user list, removal.
+-- ARGV: room, how long a removal is remembered and how long Redis keeps that (ms), how many users, the users, then for each
+-- change which user, role or '' for a removal, version.
 -- Result: nil without the room, else a letter a change: Changed, Unchanged, Outdated, Full.
--- Atomic: the members, their number, their own lists, the room's activity.
-local operation, id = ARGV[2], ARGV[3]
-local answer = remembered(operation)
+-- Atomic: the members, their number, their lists, the room's activity.
+local answer = redis.call('GET', KEYS[3])
 if answer then return answer end
-local room, order = key('h', id), key('o', id)
+local id, room, order = ARGV[2], KEYS[1], KEYS[2]
 local info = redis.call('HMGET', room, '\1i', '\1m', '\1s', '\1a', '\1r0', '\1r1', '\1r2')
 local life, limit = info[1], tonumber(info[2])
 if not life then return false end
@@ -17,31 +17,25 @@ local function older(one, other)
   return one < other
 end
 
-local function removal(user)
-  return key('x', id) .. ':' .. encode(user)
-end
-
 local users, people = {}, {}
-for at = 6, #ARGV, 3 do
-  if not people[ARGV[at]] then
-    people[ARGV[at]] = {}
-    users[#users + 1] = ARGV[at]
-  end
+for nth = 1, tonumber(ARGV[5]) do
+  users[nth] = ARGV[5 + nth]
+  people[nth] = { list = KEYS[4 + 2 * nth], removal = KEYS[5 + 2 * nth] }
 end
-local strangers, marks = {}, {}
+local strangers, removals = {}, {}
 for nth, seat in ipairs(redis.call('HMGET', room, unpack(users))) do
-  local person = people[users[nth]]
+  local person = people[nth]
   person.seat = seat
   if seat then
     person.role, person.version, person.since = string.match(seat, '^([012]) (%d+) (%d+)$')
     if not person.role then error({ err = 'WRONGTYPE not a seat' }) end
   else
     strangers[#strangers + 1] = person
-    marks[#marks + 1] = removal(users[nth])
+    removals[#removals + 1] = person.removal
   end
 end
-if #marks > 0 then
-  for nth, mark in ipairs(redis.call('MGET', unpack(marks))) do
+if #removals > 0 then
+  for nth, mark in ipairs(redis.call('MGET', unpack(removals))) do
     local person = strangers[nth]
     person.mark = mark
     if mark then
@@ -52,7 +46,6 @@ if #marks > 0 then
 end
 
 local count = { ['0'] = tonumber(info[5]), ['1'] = tonumber(info[6]), ['2'] = tonumber(info[7]) }
-local function members() return count['0'] + count['1'] + count['2'] end
 
 local function apply(person, role, version)
   local known = person.version or '0'
@@ -62,14 +55,14 @@ local function apply(person, role, version)
   if role == '' then
     person.role, person.removed = nil, version ~= '0'
     if before then count[before] = count[before] - 1 end
+  elseif before then
+    person.role = role
+    count[before] = count[before] - 1
+    count[role] = count[role] + 1
+  elseif limit and count['0'] + count['1'] + count['2'] >= limit then
+    return 'F'
   else
-    if not before then
-      if limit and members() >= limit then return 'F' end
-      person.since = string.format('%.0f', now)
-    else
-      count[before] = count[before] - 1
-    end
-    person.role, person.removed = role, nil
+    person.role, person.since, person.removed = role, string.format('%.0f', now), nil
     count[role] = count[role] + 1
   end
   person.version = version
@@ -77,14 +70,14 @@ local function apply(person, role, version)
 end
 
 local answers = {}
-for at = 6, #ARGV, 3 do
-  answers[#answers + 1] = apply(people[ARGV[at]], ARGV[at + 1], ARGV[at + 2])
+for at = 6 + #users, #ARGV, 3 do
+  answers[#answers + 1] = apply(people[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2])
 end
 answer = table.concat(answers)
 
 local seats, places, gone, forgotten = {}, {}, {}, {}
-for _, user in ipairs(users) do
-  local person = people[user]
+for nth, user in ipairs(users) do
+  local person = people[nth]
   if person.role then
     local seat = person.role .. ' ' .. person.version .. ' ' .. person.since
     if seat ~= person.seat then
@@ -94,17 +87,17 @@ for _, user in ipairs(users) do
     if not person.seat then
       places[#places + 1] = 0
       places[#places + 1] = user
-      redis.call('ZADD', key('u', user), 0, id)
+      redis.call('ZADD', person.list, 0, id)
     end
-    if person.mark then forgotten[#forgotten + 1] = removal(user) end
+    if person.mark then forgotten[#forgotten + 1] = person.removal end
   else
     if person.seat then
       gone[#gone + 1] = user
-      redis.call('ZREM', key('u', user), id)
+      redis.call('ZREM', person.list, id)
     end
     if person.removed then
-      local mark = life .. ' ' .. person.version .. ' ' .. string.format('%.0f', now + ARGV[4])
-      redis.call('SET', removal(user), mark, 'PX', ARGV[5])
+      local mark = life .. ' ' .. person.version .. ' ' .. string.format('%.0f', now + ARGV[3])
+      redis.call('SET', person.removal, mark, 'PX', ARGV[4])
     end
   end
 end
@@ -118,7 +111,7 @@ end
 if string.find(answer, 'C', 1, true) then
   redis.call('HSET', room, '\1r0', count['0'], '\1r1', count['1'], '\1r2', count['2'])
   redis.call('HINCRBY', room, '\1v', 1)
-  wake(id, room, info[3], info[4])
-  remember(operation, answer)
+  wake(id, room, KEYS[4], KEYS[5], info[3], info[4])
+  remember(KEYS[3], answer)
 end
 return answer

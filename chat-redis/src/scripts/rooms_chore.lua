@@ -1,27 +1,47 @@
 -- Does a part of a chore: the lists of the members of a room that was created or deleted with too many of them.
--- KEYS[1] shard; ARGV: which chore or '' for any, how many members.
--- Result: 1 if it is not done yet.
+-- KEYS: chores. ARGV: the shard's part of all keys, which chore or '' for any, how many members.
+-- Result: 1 if it goes on at once.
 -- Atomic: each member's list says what the room says.
-local chore, count = ARGV[2], tonumber(ARGV[3])
-if chore == '' then chore = redis.call('HRANDFIELD', chores) end
-local of = chore and redis.call('HGET', chores, chore)
+local chore, count = ARGV[3], tonumber(ARGV[4])
+if chore == '' then chore = redis.call('HRANDFIELD', KEYS[1]) end
+local of = chore and redis.call('HGET', KEYS[1], chore)
 if not of then return 0 end
-local users
-if string.sub(chore, 1, 1) == '-' then
-  local left, room = shard .. ':t:' .. string.sub(chore, 2), key('h', of)
-  users = redis.call('ZRANGE', left, 0, count - 1)
-  for _, user in ipairs(users) do
-    if redis.call('HEXISTS', room, user) == 0 then redis.call('ZREM', key('u', user), of) end
+
+local function key(kind, id) return ARGV[2] .. ':' .. kind .. ':' .. encode(id) end
+local function failed(answer) return type(answer) == 'table' and answer.err end
+
+local sort, name = string.sub(chore, 1, 1), string.sub(chore, 2)
+local users, list
+if sort == '-' then
+  local room = key('h', of)
+  users = redis.pcall('ZRANGE', key('t', name), 0, count - 1)
+  -- The room may have been made anew, with some of the members.
+  local back = redis.pcall('EXISTS', room)
+  if failed(back) then return 0 end
+  list = function(user)
+    local seat = back == 1 and redis.pcall('HEXISTS', room, user) or 0
+    return seat == 0 and redis.pcall('ZREM', key('u', user), of) or seat
   end
-  redis.call('ZREMRANGEBYRANK', left, 0, count - 1)
 else
-  local id, begin = string.sub(chore, 2), of == '' and '-' or '(' .. of
-  users = redis.call('ZRANGEBYLEX', key('o', id), begin, '+', 'LIMIT', 0, count)
-  for _, user in ipairs(users) do
-    redis.call('ZADD', key('u', user), 0, id)
-  end
-  if #users == count then redis.call('HSET', chores, chore, users[count]) end
+  local begin = of == '' and '-' or '(' .. of
+  users = redis.pcall('ZRANGEBYLEX', key('o', name), begin, '+', 'LIMIT', 0, count)
+  list = function(user) return redis.pcall('ZADD', key('u', user), 0, name) end
 end
-if #users == count then return 1 end
-redis.call('HDEL', chores, chore)
-return 0
+if failed(users) then return 0 end
+local done = 0
+for _, user in ipairs(users) do
+  if failed(list(user)) then break end
+  done = done + 1
+end
+if done == #users and done < count then
+  redis.call('HDEL', KEYS[1], chore)
+  if sort == '-' then redis.pcall('UNLINK', key('t', name)) end
+  return 0
+end
+if done == 0 then return 0 end
+if sort == '-' then
+  redis.call('ZREMRANGEBYRANK', key('t', name), 0, done - 1)
+else
+  redis.call('HSET', KEYS[1], chore, users[done])
+end
+return done == count and 1 or 0

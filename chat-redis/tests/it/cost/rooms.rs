@@ -1,15 +1,12 @@
 //! What rooms cost.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
-use chat_core::clock::SystemClock;
 use chat_core::domain::{Page, RoomId, RoomRole, UserId};
-use chat_core::memory::MemoryPresence;
 use chat_core::store::rooms::{NewRoom, RoomChange};
 use chat_core::store::{RoomStore, RoomStoreExt};
-use chat_redis::{Redis, RedisRooms};
+use chat_redis::Redis;
 
 use super::{Meter, NOTHING, SHARDS, for_each, id};
 
@@ -31,13 +28,9 @@ fn new(name: &str, members: Vec<RoomChange>) -> NewRoom {
     NewRoom { id: room(name), kind: "group".to_owned(), name: None, max_members: None, members }
 }
 
-fn rooms(redis: &Redis) -> RedisRooms {
-    redis.rooms_over(Arc::new(MemoryPresence::new(Arc::new(SystemClock))))
-}
-
 /// A room of one for each user; and, from the beginning, one of 10, one of 10 000, and somebody in a hundred rooms.
 pub(super) async fn fill(redis: &Redis, range: Range<usize>) {
-    let rooms = &rooms(redis);
+    let rooms = &*redis.rooms;
     if range.start == 0 {
         for (name, members) in [("room of 10", 10), ("room of 9999", 9_999)] {
             let members: Vec<RoomChange> = (0..members).map(|nth| member(&id(nth))).collect();
@@ -56,7 +49,7 @@ pub(super) async fn fill(redis: &Redis, range: Range<usize>) {
 }
 
 pub(super) async fn measure(meter: &mut Meter<'_>) {
-    let rooms = &rooms(&meter.redis);
+    let rooms = &*meter.redis.rooms.clone();
     let (ten, crowd, ann) = (&room("room of 10"), &room("room of 9999"), &user(&id(1)));
     let names: Vec<String> = (0..2).map(|nth| meter.fresh(nth)).collect();
     let (names, page, users) = (&names[..], &Page::first(10), &Page::first(10));
@@ -94,8 +87,8 @@ pub(super) async fn measure(meter: &mut Meter<'_>) {
         .measure("rooms: 10 of the 100 rooms of a user", SHARDS, "1 / 1", |_| rooms.rooms_of(busy, page))
         .await;
     meter.measure("rooms: 10 members of 9 999", 1, "10 000 / 10 000", |_| rooms.members(crowd, users)).await;
-    meter.measure_trips("rooms: online of 10", (18, 3), NOTHING, |_| rooms.online(ten, users)).await;
-    meter.measure_trips("rooms: statistics of 10", (18, 3), "43 / 43", |_| rooms.stats(ten)).await;
+    meter.measure_trips("rooms: online of 10", (34, 3), NOTHING, |_| rooms.online(ten, users)).await;
+    meter.measure_trips("rooms: statistics of 10", (34, 3), "43 / 43", |_| rooms.stats(ten)).await;
     meter.measure("rooms: age, nothing due", SHARDS, NOTHING, |_| rooms.age(DAY, DAY, 100)).await;
     meter
         .measure("rooms: delete", 1, NOTHING, |nth| {
