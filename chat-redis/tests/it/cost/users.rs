@@ -48,6 +48,7 @@ pub(super) async fn measure(meter: &mut Meter<'_>) {
             users.remove_many(&[(ids[nth].clone(), Timestamp::from_millis(1_800_000_000_000))]).await
         })
         .await;
+    meter.measure("users: statistics", SHARDS, "1 / 1", |_| users.stats()).await;
 
     let hashes = &users.with_layout(ProfileLayout::SEED).unwrap();
     hashes.put_many(profiles).await.unwrap();
