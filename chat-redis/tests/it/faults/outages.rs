@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use chat_core::domain::UserId;
 use chat_core::error::{Code, Effect};
-use chat_core::store::RateLimiterExt;
+use chat_core::store::{PresenceStoreExt, RateLimiterExt};
 use chat_redis::connection::Timing;
 use chat_redis::{RedisConfig, RedisService};
 use chat_testkit::proxy::{Protocol, Proxy};
@@ -18,6 +19,7 @@ trials! { needs "redis":
     connecting_waits_as_long_as_it_says,
     killed_and_back_nothing_acknowledged_is_lost,
     hung_it_answers_in_time_and_goes_on,
+    what_only_looks_has_no_effect_whatever_happens,
     stalled_it_answers_in_time_and_goes_on,
     restarted_empty_its_scripts_are_sent_again,
     a_script_flush_under_load_is_not_noticed,
@@ -116,6 +118,29 @@ async fn refused_at_once(client: &Client) {
         }
     };
     within("a hundred calls to be refused", calls).await;
+}
+
+async fn what_only_looks_has_no_effect_whatever_happens() -> Result<(), Absent> {
+    let server = Server::spawn()?;
+    let client = Client::lazy(&server.url(), brisk());
+    let ada = UserId::new("ada").unwrap();
+    let look = || client.bounded(client.redis.presence.is_online(&ada));
+    assert!(!look().await.unwrap());
+    server.hang();
+    let error = look().await.unwrap_err();
+    assert_eq!((error.code(), error.effect()), (Code::Timeout, Effect::None));
+    refused(look().await);
+    server.resume();
+    let works = || async { look().await.ok() };
+    assert!(!eventually("a look", works).await);
+    server.kill();
+    let error = look().await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.effect()),
+        (Code::Unavailable, Effect::None),
+        "nobody is there: not offline"
+    );
+    Ok(())
 }
 
 async fn stalled_it_answers_in_time_and_goes_on() -> Result<(), Absent> {
