@@ -2,13 +2,14 @@
 //!
 //! A node learns it from `TIME` replies, one per connection and one per [`MAX_AGE`], and its own monotonic clock in
 //! between, so a node whose wall clock is wrong changes nothing, and native commands need no script to be safe from
-//! skew. Scripts ask `TIME` themselves. An injected clock overrides both.
+//! skew. Scripts ask `TIME` themselves. An injected clock overrides both. Before the first connection there is only this
+//! machine's clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chat_core::clock::{Clock, Timestamp};
+use chat_core::clock::{Clock, SystemClock, Timestamp};
 use redis::{RedisResult, Value};
 
 /// How old what is known of the server's clock may be before it is asked again.
@@ -40,21 +41,15 @@ pub(crate) struct ServerClock {
     origin: AtomicU64,
     /// When that was last learnt, in milliseconds of the stopwatch.
     learnt_at: AtomicU64,
-    asking: AtomicBool,
 }
 
 impl ServerClock {
     pub(crate) fn new(injected: Option<Arc<dyn Clock>>, watch: Stopwatch) -> Self {
-        Self {
-            injected,
-            watch,
-            origin: AtomicU64::new(0),
-            learnt_at: AtomicU64::new(0),
-            asking: AtomicBool::new(false),
-        }
+        let origin = SystemClock.now().as_millis().saturating_sub(millis(watch.elapsed()));
+        Self { injected, watch, origin: AtomicU64::new(origin), learnt_at: AtomicU64::new(0) }
     }
 
-    /// The server's time, as good as it is known: within a round trip of the truth.
+    /// The server's time, as good as it is known: within a round trip of the truth once there was a connection.
     pub(crate) fn now(&self) -> Timestamp {
         match &self.injected {
             Some(clock) => clock.now(),
@@ -79,15 +74,6 @@ impl ServerClock {
         self.injected.is_none() && self.watch.elapsed().saturating_sub(learnt_at) > MAX_AGE
     }
 
-    /// `true` for the one who may ask again.
-    pub(crate) fn begin_refresh(&self) -> bool {
-        !self.asking.swap(true, Ordering::Relaxed)
-    }
-
-    pub(crate) fn end_refresh(&self) {
-        self.asking.store(false, Ordering::Relaxed);
-    }
-
     /// Takes over the answer to `TIME`, asked at `asked` on the stopwatch.
     pub(crate) fn learn(&self, answer: &Value, asked: Duration) -> RedisResult<()> {
         let (seconds, micros): (u64, u64) = redis::from_redis_value_ref(answer)?;
@@ -102,4 +88,29 @@ impl ServerClock {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(seconds: &str, micros: &str) -> Value {
+        Value::Array(vec![Value::BulkString(seconds.into()), Value::BulkString(micros.into())])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_server_is_believed_and_this_machine_before() {
+        let clock = ServerClock::new(None, Stopwatch::start());
+        assert!(clock.now().as_millis().abs_diff(SystemClock.now().as_millis()) < 60_000);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // It was asked 200 ms ago and answered half way.
+        clock.learn(&time("1000", "500999"), Duration::from_millis(800)).unwrap();
+        assert_eq!(clock.now(), Timestamp::from_millis(1_000_600));
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(clock.now(), Timestamp::from_millis(1_059_600));
+        assert!(!clock.is_stale());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(clock.is_stale());
+        assert!(clock.learn(&Value::Nil, Duration::ZERO).is_err());
+    }
 }

@@ -59,7 +59,7 @@ fn tag(shard: u16) -> String {
         .unwrap_or_default()
 }
 
-fn slot(tag: &[u8]) -> u16 {
+pub(crate) fn slot(tag: &[u8]) -> u16 {
     crc16::State::<crc16::XMODEM>::calculate(tag) % SLOTS as u16
 }
 

@@ -26,7 +26,7 @@ use chat_core::error::Result;
 
 pub use cache::RedisCache;
 pub use config::RedisConfig;
-pub use connection::RedisService;
+pub use connection::{RedisService, RedisServices};
 pub use keys::KeySpace;
 pub use limits::RedisRateLimiter;
 pub use presence::RedisPresence;

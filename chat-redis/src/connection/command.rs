@@ -53,8 +53,17 @@ impl Command {
         self.node.as_ref()
     }
 
+    /// A command of the host.
+    pub(super) fn foreign(cmd: Cmd) -> Self {
+        Self { cmd, script: None, node: None }
+    }
+
     pub(super) fn cmd(&self) -> &Cmd {
         &self.cmd
+    }
+
+    pub(super) fn is_script(&self) -> bool {
+        matches!(self.cmd.args_iter().next(), Some(Arg::Simple(b"EVALSHA" | b"EVAL")))
     }
 
     /// Whether a missing script can be remedied: then the source goes along from now on, which also loads it.
@@ -76,7 +85,10 @@ impl Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
+    /// Repeats harmlessly.
     Write,
+    /// Must not be repeated once it may have happened.
+    Once,
 }
 
 /// Which shared connection carries an operation.
@@ -105,6 +117,11 @@ impl Operation {
     /// An operation that changes something, and that repeats harmlessly: it is repeated when a reply is lost.
     pub const fn write(name: &'static str) -> Self {
         Self { name, access: Access::Write, lane: Lane::Main }
+    }
+
+    /// An operation that changes something, and that must not happen twice: it is not repeated when a reply is lost.
+    pub const fn once(name: &'static str) -> Self {
+        Self { name, access: Access::Once, lane: Lane::Main }
     }
 
     /// The same over the connection for long replies.

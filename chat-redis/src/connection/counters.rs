@@ -1,16 +1,27 @@
-//! What happened to the connections of a service, in numbers.
+//! What happened to the connections of a service, in numbers: as values, and as metrics.
+//!
+//! | metric | kind | labels |
+//! |---|---|---|
+//! | `chat_operation_seconds` | histogram | `backend`, `operation`, `outcome` (`ok` or an error code) |
+//! | `chat_redis_connections_total`, `chat_redis_reconnections_total`, `chat_redis_lost_total` | counter | `service` |
+//! | `chat_redis_dials_total`, `chat_redis_errors_total`, `chat_redis_repeats_total` | counter | `service` |
+//! | `chat_redis_connected` | gauge: connections that are up, of two | `service` |
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use chat_core::clock::{Clock, Timestamp};
+use metrics::{Key, Label, Level, Metadata};
 
 /// What happened to the connections of a service since it began (seed 001's `getMetrics`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ConnectionStats {
     /// Connections made.
     pub connected: u64,
-    /// Of those, connections that replaced a lost one.
+    /// Of those, connections that replaced another.
     pub reconnected: u64,
     /// Connections lost.
     pub lost: u64,
@@ -26,8 +37,8 @@ pub struct ConnectionStats {
     pub last_error_at: Option<Timestamp>,
 }
 
-#[derive(Debug)]
 pub(super) struct Counters {
+    service: Arc<str>,
     clock: Arc<dyn Clock>,
     connected: AtomicU64,
     reconnected: AtomicU64,
@@ -41,9 +52,10 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(service: Arc<str>, clock: Arc<dyn Clock>) -> Self {
         let zero = AtomicU64::default;
         Self {
+            service,
             clock,
             connected: zero(),
             reconnected: zero(),
@@ -58,25 +70,41 @@ impl Counters {
 
     pub(super) fn dialled(&self) {
         self.dialled.fetch_add(1, Relaxed);
+        metrics::counter!("chat_redis_dials_total", "service" => Arc::clone(&self.service)).increment(1);
     }
 
     pub(super) fn connected(&self, again: bool) {
         self.connected.fetch_add(1, Relaxed);
-        self.reconnected.fetch_add(u64::from(again), Relaxed);
         self.last_connected_at.store(self.clock.now().as_millis(), Relaxed);
+        metrics::counter!("chat_redis_connections_total", "service" => Arc::clone(&self.service))
+            .increment(1);
+        if again {
+            self.reconnected.fetch_add(1, Relaxed);
+            metrics::counter!("chat_redis_reconnections_total", "service" => Arc::clone(&self.service))
+                .increment(1);
+        }
     }
 
     pub(super) fn lost(&self) {
         self.lost.fetch_add(1, Relaxed);
+        metrics::counter!("chat_redis_lost_total", "service" => Arc::clone(&self.service)).increment(1);
+    }
+
+    /// One connection more is up, or one less.
+    pub(super) fn up(&self, more: bool) {
+        let gauge = metrics::gauge!("chat_redis_connected", "service" => Arc::clone(&self.service));
+        if more { gauge.increment(1.0) } else { gauge.decrement(1.0) }
     }
 
     pub(super) fn failed(&self) {
         self.errors.fetch_add(1, Relaxed);
         self.last_error_at.store(self.clock.now().as_millis(), Relaxed);
+        metrics::counter!("chat_redis_errors_total", "service" => Arc::clone(&self.service)).increment(1);
     }
 
     pub(super) fn repeated(&self) {
         self.repeated.fetch_add(1, Relaxed);
+        metrics::counter!("chat_redis_repeats_total", "service" => Arc::clone(&self.service)).increment(1);
     }
 
     pub(super) fn stats(&self) -> ConnectionStats {
@@ -92,4 +120,26 @@ impl Counters {
             last_error_at: at(self.last_error_at.load(Relaxed)),
         }
     }
+}
+
+/// How long an operation took and how it ended. The name of a histogram is made once for each operation, outcome and
+/// thread: making it costs more than the rest of the measuring.
+pub(super) fn took(operation: &'static str, outcome: &'static str, time: Duration) {
+    static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+    thread_local! {
+        static KEYS: RefCell<HashMap<(&'static str, &'static str), Key>> = RefCell::default();
+    }
+    let record = |key: &Key| {
+        metrics::with_recorder(|recorder| recorder.register_histogram(key, &METADATA))
+            .record(time.as_secs_f64());
+    };
+    KEYS.with_borrow_mut(|keys| {
+        let new = || {
+            let label = |name, value| Label::from_static_parts(name, value);
+            let labels =
+                [label("backend", "redis"), label("operation", operation), label("outcome", outcome)];
+            Key::from_parts("chat_operation_seconds", labels.to_vec())
+        };
+        record(keys.entry((operation, outcome)).or_insert_with(new));
+    });
 }

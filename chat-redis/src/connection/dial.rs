@@ -1,16 +1,18 @@
 //! How a service gets a connection: the seam at which hosts bring their own.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
-use redis::sentinel::SentinelClient;
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value};
+use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo, SingleNodeRoutingInfo};
+use redis::{Client, Pipeline, RedisResult, Value};
 
 use super::command::Command;
+use super::dedicated::Spare;
+use super::servers::Server;
 use crate::config::Node;
 
 /// A connection that many tasks share: it answers commands in the order they were written.
@@ -36,46 +38,65 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Whether it replaces what it lost by itself: then it is only given up when nobody at all answers.
+    /// Whether it replaces what breaks by itself.
     pub(super) fn heals(&self) -> bool {
-        matches!(self, Self::Managed(_) | Self::Cluster(_))
+        !matches!(self, Self::Single(_))
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// Sends one command.
+    pub(super) async fn one(&self, command: &Command) -> RedisResult<Value> {
+        let cmd = command.cmd();
+        let answer = match (self, command.node()) {
+            (Self::Single(one), _) => one.clone().send_packed_command(cmd).await,
+            (Self::Managed(one), _) => one.clone().send_packed_command(cmd).await,
+            (Self::Cluster(cluster), None) => cluster.clone().req_packed_command(cmd).await,
+            (Self::Cluster(cluster), Some(Node { host, port })) => {
+                let node = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
+                cluster.clone().route_command(cmd.clone(), RoutingInfo::SingleNode(node)).await
+            }
+        };
+        answer?.extract_error()
+    }
+
+    /// Asks what any server can answer: of a cluster all masters, of which the first counts that says anything.
+    pub(super) async fn any(&self, command: &Command) -> RedisResult<Value> {
+        let Self::Cluster(cluster) = self else { return self.one(command).await };
+        let first = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::OneSucceeded));
+        let answer =
+            cluster.clone().route_command(command.cmd().clone(), RoutingInfo::MultiNode(first)).await;
+        answer?.extract_error()
     }
 
     /// Sends commands at once: over one server in one write, over a cluster each on its way. One answer per command.
     pub(super) async fn send(&self, commands: &[&Command]) -> Vec<RedisResult<Value>> {
-        match (self, commands) {
-            (_, []) => Vec::new(),
-            (Self::Single(one), [command]) => vec![query(one.clone(), command).await],
-            (Self::Managed(one), [command]) => vec![query(one.clone(), command).await],
-            (Self::Single(one), _) => pipeline(one.clone(), commands).await,
-            (Self::Managed(one), _) => pipeline(one.clone(), commands).await,
-            (Self::Cluster(cluster), _) => {
-                let each = commands.iter().map(|command| over_cluster(cluster.clone(), command));
-                futures::future::join_all(each).await
+        let count = commands.len();
+        let answers = match (self, commands) {
+            (_, []) => return Vec::new(),
+            (_, [command]) => return vec![self.one(command).await],
+            (Self::Cluster(_), _) => {
+                let each = commands.iter().map(|command| self.one(command));
+                return futures::future::join_all(each).await;
             }
+            (Self::Single(one), _) => one.clone().send_packed_commands(&pipeline(commands), 0, count).await,
+            (Self::Managed(one), _) => one.clone().send_packed_commands(&pipeline(commands), 0, count).await,
+        };
+        match answers {
+            Ok(values) => values.into_iter().map(Value::extract_error).collect(),
+            Err(error) => vec![Err(error); count],
         }
     }
 }
 
-async fn query(mut connection: impl ConnectionLike, command: &Command) -> RedisResult<Value> {
-    connection.req_packed_command(command.cmd()).await?.extract_error()
-}
-
-async fn over_cluster(mut cluster: ClusterConnection, command: &Command) -> RedisResult<Value> {
-    let Some(Node { host, port }) = command.node() else { return query(cluster, command).await };
-    let node = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
-    cluster.route_command(command.cmd().clone(), RoutingInfo::SingleNode(node)).await?.extract_error()
-}
-
-async fn pipeline(mut connection: impl ConnectionLike, commands: &[&Command]) -> Vec<RedisResult<Value>> {
+fn pipeline(commands: &[&Command]) -> Pipeline {
     let mut pipeline = Pipeline::with_capacity(commands.len());
     for command in commands {
         pipeline.add_command(command.cmd().clone());
     }
-    match connection.req_packed_commands(&pipeline, 0, commands.len()).await {
-        Ok(values) => values.into_iter().map(Value::extract_error).collect(),
-        Err(error) => vec![Err(error); commands.len()],
-    }
+    pipeline
 }
 
 /// Makes connections: at the start, and again whenever one broke.
@@ -88,7 +109,6 @@ async fn pipeline(mut connection: impl ConnectionLike, commands: &[&Command]) ->
 /// use redis::RedisResult;
 ///
 /// /// Connects with a password that changes.
-/// #[derive(Debug)]
 /// struct Rotating(redis::Client);
 ///
 /// #[async_trait::async_trait]
@@ -100,17 +120,31 @@ async fn pipeline(mut connection: impl ConnectionLike, commands: &[&Command]) ->
 /// }
 /// ```
 #[async_trait]
-pub trait Dial: fmt::Debug + Send + Sync + 'static {
+pub trait Dial: Send + Sync + 'static {
     /// A new connection. The service bounds the time it takes, and every wait for a reply: response timeouts of the
     /// connection itself should be longer, or none.
     async fn dial(&self) -> RedisResult<Connection>;
+
+    /// The server to which blocking reads and subscriptions get connections of their own; on a cluster the one at `node`.
+    /// `None`, the default, where the host does not say: then there are no subscriptions.
+    async fn server(&self, _node: Option<(&str, u16)>) -> RedisResult<Option<Server>> {
+        Ok(None)
+    }
+
+    /// A connection nobody else uses, for blocking reads, where [`Dial::server`] says nothing. `None` by default.
+    async fn spare(&self) -> RedisResult<Option<Spare>> {
+        Ok(None)
+    }
 }
 
 #[async_trait]
 impl Dial for Client {
     async fn dial(&self) -> RedisResult<Connection> {
-        let connection = self.get_multiplexed_async_connection_with_config(&patient()).await?;
-        Ok(Connection::Single(connection))
+        Server::from(self.get_connection_info().clone()).dial().await
+    }
+
+    async fn server(&self, _node: Option<(&str, u16)>) -> RedisResult<Option<Server>> {
+        Ok(Some(self.get_connection_info().clone().into()))
     }
 }
 
@@ -129,55 +163,43 @@ impl Dial for Connection {
     }
 }
 
-/// The present master: the first sentinel that answers says who it is.
-pub(crate) struct Sentinels(tokio::sync::Mutex<SentinelClient>);
-
-impl Sentinels {
-    pub(crate) fn new(client: SentinelClient) -> Self {
-        Self(tokio::sync::Mutex::new(client))
-    }
-}
-
-impl fmt::Debug for Sentinels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sentinels")
-    }
-}
-
-#[async_trait]
-impl Dial for Sentinels {
-    async fn dial(&self) -> RedisResult<Connection> {
-        let master = self.0.lock().await.async_get_client().await?;
-        master.dial().await
-    }
-}
-
+/// What is taken out of the pool belongs to the service: nobody else's request waits behind it.
 #[async_trait]
 impl Dial for deadpool_redis::Pool {
     async fn dial(&self) -> RedisResult<Connection> {
         let pooled = self.get().await.map_err(exhausted)?;
-        let mut connection = MultiplexedConnection::clone(&pooled);
-        connection.set_response_timeout(super::FOREVER);
-        Ok(Connection::Single(connection))
+        Ok(Connection::Single(without_timeout(deadpool_redis::Connection::take(pooled))))
+    }
+
+    async fn spare(&self) -> RedisResult<Option<Spare>> {
+        self.get().await.map(|pooled| Some(Spare::Pooled(pooled))).map_err(exhausted)
     }
 }
 
+/// Connections are made as the pool makes its own, and belong to the service.
 #[cfg(feature = "bb8")]
 #[async_trait]
 impl Dial for bb8::Pool<Client> {
     async fn dial(&self) -> RedisResult<Connection> {
-        let pooled = self.get().await.map_err(exhausted)?;
-        let mut connection = MultiplexedConnection::clone(&pooled);
-        connection.set_response_timeout(super::FOREVER);
-        Ok(Connection::Single(connection))
+        self.dedicated_connection().await.map(|own| Connection::Single(without_timeout(own)))
+    }
+
+    async fn spare(&self) -> RedisResult<Option<Spare>> {
+        self.dedicated_connection().await.map(|own| Some(Spare::Own(own)))
     }
 }
 
-fn exhausted(error: impl std::error::Error) -> redis::RedisError {
-    std::io::Error::other(format!("the pool gave no connection: {error}")).into()
+/// A wait that the service measures itself.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+pub(super) fn without_timeout(mut connection: MultiplexedConnection) -> MultiplexedConnection {
+    connection.set_response_timeout(FOREVER);
+    connection
 }
 
-/// The service measures every wait itself, so the driver does not.
-fn patient() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None)
+pub(super) fn exhausted(error: deadpool_redis::PoolError) -> redis::RedisError {
+    match error {
+        deadpool_redis::PoolError::Backend(error) => error,
+        other => std::io::Error::other(format!("the pool gave no connection: {other}")).into(),
+    }
 }

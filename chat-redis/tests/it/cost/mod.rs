@@ -159,7 +159,6 @@ async fn every_operation_costs_what_it_should_whatever_there_is() -> Result<(), 
         unread::fill(&near, filled..size).await;
         users::fill(&near, filled..size).await;
         filled = size;
-        // A new connection has just learnt the time: nothing goes on beside what is measured.
         let redis = connect(&server.url_at(proxy.address())).await;
         let mut meter = Meter { redis, server: &server, proxy: &proxy, size, rows: Vec::new() };
         presence::measure(&mut meter).await;
@@ -187,7 +186,9 @@ async fn every_operation_costs_what_it_should_whatever_there_is() -> Result<(), 
 }
 
 async fn connect(url: &str) -> Redis {
-    let config = RedisConfig::from_url(url).unwrap();
+    let mut config = RedisConfig::from_url(url).unwrap();
+    // Nobody asks an idle connection whether it lives.
+    config.timing.idle = Duration::from_secs(24 * 60 * 60);
     Redis::new(RedisService::connect(&config).await.unwrap(), &config.keys)
 }
 

@@ -25,7 +25,13 @@ const PER_SUBJECT: u64 = 5_000;
 /// the driver when its connection breaks at that very moment, and only the response timeout notices.
 pub(crate) fn patient() -> Timing {
     let long = Duration::from_secs(30);
-    Timing { connect: long, response: long / 6, operation: long, longest_pause: Duration::from_millis(50) }
+    Timing {
+        connect: long,
+        response: long / 6,
+        operation: long,
+        longest_pause: Duration::from_millis(50),
+        ..Timing::default()
+    }
 }
 
 /// For outages.
@@ -35,6 +41,7 @@ pub(crate) fn brisk() -> Timing {
         response: Duration::from_millis(250),
         operation: Duration::from_millis(750),
         longest_pause: Duration::from_millis(50),
+        ..Timing::default()
     }
 }
 

@@ -277,7 +277,8 @@ async fn a_key_of_the_wrong_type_is_corrupt_and_hurts_nobody_else() -> Result<()
     let [key] = keys.list() else { panic!("{keys}") };
     server.command(&["SET", &key.text(), "a secret"]);
     let error = client.bounded(client.redis.limits.check(&attempt("ada", "2"))).await.unwrap_err();
-    assert_eq!((error.code(), error.effect()), (Code::DataCorrupt, Effect::None));
+    // A script that fails may have done a part.
+    assert_eq!((error.code(), error.effect()), (Code::DataCorrupt, Effect::Unknown));
     assert!(!format!("{error:?}").contains("secret") && !format!("{error:?}").contains("ada"), "{error:?}");
     assert_eq!(client.charge("bob", "1").await.unwrap(), 1);
     assert_eq!(client.service.stats().lost, 0);
