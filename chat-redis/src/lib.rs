@@ -23,6 +23,11 @@ mod users;
 use std::sync::Arc;
 
 use chat_core::error::Result;
+<<<<<<< HEAD
+=======
+use chat_core::service::ChatBuilder;
+use chat_core::store::PresenceStore;
+>>>>>>> d236527 (chat-server and quickstart run on Redis)
 
 pub use cache::RedisCache;
 pub use config::RedisConfig;
@@ -65,6 +70,22 @@ impl Redis {
         let users = Arc::new(RedisUsers::new(store.clone()));
         let unread = Arc::new(RedisUnread::new(store));
         Self { cache, limits, presence, rooms, unread, service, users }
+    }
+
+    /// The builder with every port of this crate instead of its own: what is volatile or derived lives in Redis then.
+    ///
+    /// What is derived belongs to one truth. A host whose truth ends with the process, because it is in memory, gives
+    /// every run a key space of its own.
+    #[must_use]
+    pub fn equip(self, builder: ChatBuilder) -> ChatBuilder {
+        let rooms = self.rooms_over(Arc::clone(&self.presence) as _);
+        builder
+            .cache(self.cache)
+            .limits(self.limits)
+            .presence(self.presence)
+            .rooms(Arc::new(rooms))
+            .unread(self.unread)
+            .users(self.users)
     }
 }
 

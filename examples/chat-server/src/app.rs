@@ -1,10 +1,11 @@
 //! What every part of a running server shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use chat_core::clock::Timestamp;
 use chat_core::service::Chat;
+use chat_redis::RedisService;
 use tokio::sync::watch;
 
 use crate::auth::Auth;
@@ -31,6 +32,8 @@ pub(crate) enum Phase {
 pub(crate) struct App {
     /// The chat.
     pub(crate) chat: Chat,
+    /// The Redis it runs on, if it does.
+    pub(crate) redis: OnceLock<RedisService>,
     /// Who is who.
     pub(crate) auth: Auth,
     /// The numbers it runs by.
@@ -53,6 +56,7 @@ impl App {
     pub(crate) fn new(chat: Chat, auth: Auth, options: Options) -> Self {
         Self {
             auth,
+            redis: OnceLock::new(),
             sockets: Sockets::default(),
             sessions: Sessions::default(),
             badges: Badges::default(),

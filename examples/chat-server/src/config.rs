@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use chat_core::config::{Env, Secret};
 use chat_core::error::{Code, Error, Result};
 use chat_core::service::ChatSettings;
+use chat_redis::RedisConfig;
 
 use crate::auth::{Auth, Realm};
 
@@ -23,7 +24,9 @@ The chat reference server: Socket.IO and a web page. Starts with nothing install
     --jwt-issuer NAME       what `iss` must be (chat)
     --jwt-audience NAME     what `aud` must name (chat)
     --dev                   anybody signs in by name; loopback addresses only. Without a key this is on
-    --redis URL, --mongo URL, --kafka BROKERS
+    --redis URL             where presence, unread counts, rooms, profiles and limits live: redis://host:port/db,
+                            redis+sentinel://host,host/master or redis+cluster://host,host; in memory without it
+    --mongo URL, --kafka BROKERS
                             not built into this version yet
     --help, --version
 
@@ -45,6 +48,8 @@ pub struct Config {
     pub made_up_secret: bool,
     /// The rules of the chat.
     pub settings: ChatSettings,
+    /// Where what is volatile or derived lives, if not in memory.
+    pub redis: Option<RedisConfig>,
 }
 
 impl Config {
@@ -62,6 +67,7 @@ impl Config {
         let mut env = Env::from_pairs("CHAT", variables.chain(arguments));
         let listen = env.get("LISTEN", DEFAULT_LISTEN);
         let settings = ChatSettings::read(&mut env);
+        let redis = redis(&mut env);
         refuse_backends(&mut env);
         let (auth, dev, made_up_secret) = sign_in(&mut env);
         if dev && !listen.ip().is_loopback() {
@@ -72,7 +78,7 @@ impl Config {
         finish(env, stray)?;
         // Without a problem there is a key.
         let auth = auth.ok_or_else(|| Error::invalid(Code::ConfigInvalid, "no key to check tokens with"))?;
-        Ok(Self { listen, auth, dev, made_up_secret, settings })
+        Ok(Self { listen, auth, dev, made_up_secret, settings, redis })
     }
 }
 
@@ -100,8 +106,18 @@ fn is_value(argument: &str) -> bool {
     !argument.starts_with("--") || argument.starts_with("-----BEGIN")
 }
 
+fn redis(env: &mut Env) -> Option<RedisConfig> {
+    match RedisConfig::from_url(env.secret("REDIS")?.expose()) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            env.problem("REDIS", error.detail("reason").unwrap_or("not a Redis URL"));
+            None
+        }
+    }
+}
+
 fn refuse_backends(env: &mut Env) {
-    for name in ["REDIS", "MONGO", "KAFKA"] {
+    for name in ["MONGO", "KAFKA"] {
         if env.secret(name).is_some() {
             env.problem(name, "not built into this version yet: it runs in memory only");
         }
@@ -210,7 +226,7 @@ mod tests {
                 "--lissten=x",
                 "hunter2",
                 "--redis",
-                "redis://:hunter2@h",
+                "http://:hunter2@h",
                 "--max-members",
                 "many",
             ],
@@ -223,7 +239,7 @@ mod tests {
         for part in [
             "CHAT_LISTEN",
             "did you mean CHAT_LISTEN",
-            "CHAT_REDIS: not built",
+            "CHAT_REDIS: Redis URL: the scheme",
             "CHAT_MAX_MEMBERS",
             "one of them",
         ] {

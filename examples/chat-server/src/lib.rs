@@ -45,6 +45,7 @@ use std::time::Duration;
 use axum::Router;
 use chat_core::error::Result;
 use chat_core::service::{Background, Chat};
+use chat_redis::RedisService;
 use engineioxide::service::NotFoundService;
 use parking_lot::Mutex;
 use socketioxide::service::SocketIoService;
@@ -96,6 +97,11 @@ impl Server {
         tasks.spawn(presence::ticks(Arc::clone(&app), app.phases()));
         tasks.spawn(upkeep(app.phases()));
         Ok(Self { app, io, socket_io, background: Mutex::new(Some(background)), tasks: Mutex::new(tasks) })
+    }
+
+    /// Tells at `/health` how this Redis is, too. The first one told of is the one.
+    pub fn watch_redis(&self, redis: RedisService) {
+        self.app.redis.get_or_init(|| redis);
     }
 
     /// Every route: Socket.IO, the page, health, metrics, profiles. To be merged into the outermost router, since the

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use chat_core::error::Error;
 use chat_server::config::{Config, HELP};
-use chat_server::{Options, Server, logs, wiring};
+use chat_server::wiring::{self, Wired};
+use chat_server::{Options, Server, logs};
 use tokio::net::TcpListener;
 
 fn main() -> ExitCode {
@@ -42,7 +43,11 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::default().with_dev(config.dev);
     let listener = TcpListener::bind(config.listen).await?;
     let address = listener.local_addr()?;
-    let server = Server::start(wiring::chat(config.settings), config.auth, options).await?;
+    let Wired { chat, redis } = wiring::chat(config.settings, config.redis.as_ref())?;
+    let server = Server::start(chat, config.auth, options).await?;
+    if let Some(redis) = redis {
+        server.watch_redis(redis);
+    }
     if config.dev {
         let secret = if config.made_up_secret { ", with a secret made up for this run" } else { "" };
         tracing::warn!("running in --dev: anybody who reaches this address signs in as anybody{secret}");

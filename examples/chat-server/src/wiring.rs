@@ -1,10 +1,50 @@
 //! Which backends the chat runs on. The only place that knows them.
 
-use chat_core::service::{Chat, ChatSettings};
+use std::sync::Arc;
 
-/// A chat in memory: nothing to install, and gone with the process.
+use chat_core::clock::SystemClock;
+use chat_core::error::Result;
+use chat_core::layer::FallbackRateLimiter;
+use chat_core::memory::MemoryRateLimiter;
+use chat_core::service::{Chat, ChatSettings};
+use chat_redis::{KeySpace, Redis, RedisConfig, RedisService};
+
+/// A chat and what it runs on.
+#[derive(Debug, Clone)]
+pub struct Wired {
+    /// The chat.
+    pub chat: Chat,
+    /// Its connection to Redis, if it has one.
+    pub redis: Option<RedisService>,
+}
+
+/// A chat in memory: nothing to install, and gone with the process. With `redis`, what is volatile or derived lives
+/// there; the truth and its events stay in memory.
 ///
-/// Redis, MongoDB and Kafka will be chosen here, by what [`Config`](crate::config::Config) read.
-pub fn chat(settings: ChatSettings) -> Chat {
-    Chat::builder().settings(settings).build()
+/// A Redis that is not there yet does not keep a chat from starting: it is connected to as soon as it is.
+///
+/// # Errors
+/// [`Code::ConfigInvalid`](chat_core::error::Code::ConfigInvalid).
+pub fn chat(settings: ChatSettings, redis: Option<&RedisConfig>) -> Result<Wired> {
+    let builder = Chat::builder().settings(settings);
+    let Some(config) = redis else { return Ok(Wired { chat: builder.build(), redis: None }) };
+    let service = RedisService::lazy(config)?;
+    let shared = Redis::new(service.clone(), &config.keys);
+    // What is derived from a truth that ends with this process must not meet that of the next one.
+    let of_this_run = Redis::new(service.clone(), &run(&config.keys)?);
+    let limits = FallbackRateLimiter::new(shared.limits, Arc::new(MemoryRateLimiter::new(Arc::new(SystemClock))));
+    let chat = builder
+        .rooms(Arc::new(of_this_run.rooms_over(Arc::clone(&shared.presence) as _)))
+        .presence(shared.presence)
+        .limits(Arc::new(limits))
+        .unread(of_this_run.unread)
+        .users(of_this_run.users)
+        .cache(of_this_run.cache)
+        .build();
+    Ok(Wired { chat, redis: Some(service) })
+}
+
+/// A key space for this run only.
+fn run(keys: &KeySpace) -> Result<KeySpace> {
+    KeySpace::new(&format!("{}.{:016x}", keys.prefix(), rand::random::<u64>()))
 }

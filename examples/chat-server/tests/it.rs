@@ -31,6 +31,7 @@ mod it {
     pub(crate) mod node;
     pub(crate) mod presence;
     pub(crate) mod privacy;
+    pub(crate) mod redis;
     pub(crate) mod restart;
     pub(crate) mod routes;
     pub(crate) mod sign_in;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         it::routes::trials(),
         it::command_line::trials(),
         it::restart::trials(),
+        it::redis::trials(),
         it::conformance::trials(),
     ];
     let conclusion = libtest_mimic::run(&Arguments::from_args(), topics.into_iter().flatten().collect());

@@ -1,4 +1,4 @@
-//! The smallest chat: two people, one group, in memory.
+//! The smallest chat: two people, one group; in memory, or with `cargo run -p quickstart -- redis://localhost` on Redis.
 
 use chat_core::domain::{Actor, UserId};
 use chat_core::error::Result;
@@ -7,7 +7,13 @@ use chat_core::store::messages::{Anchor, HistoryScope};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let chat = Chat::in_memory();
+    let chat = match std::env::args().nth(1) {
+        None => Chat::in_memory(),
+        Some(url) => {
+            let redis = chat_redis::connect(&url).await?;
+            redis.equip(Chat::builder()).build()
+        }
+    };
     let ada = Actor::user(UserId::new("ada")?);
     let bob = Actor::user(UserId::new("bob")?);
 

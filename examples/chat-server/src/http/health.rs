@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use chat_core::error::Result;
 use chat_core::event::Topic;
 use chat_core::store::MessageStoreExt;
+use chat_redis::RedisService;
+use chat_redis::connection::Health;
 use serde::Serialize;
 use serde_json::json;
 
@@ -57,13 +59,16 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         *status = Level::Degraded;
         *message = Some(format!("{} events wait to be published", stats.pending));
     }
-    let checks = BTreeMap::from([
+    let mut checks = BTreeMap::from([
         ("messages", messages.0),
         ("outbox", outbox.0),
         ("events", events.0),
         ("presence", presence.0),
         ("profiles", profiles.0),
     ]);
+    if let Some(service) = app.redis.get() {
+        checks.insert("redis", redis(service).await);
+    }
     let status = checks.values().map(|check| check.status).max().unwrap_or(Level::Ok);
     let rendered = metrics::recorder().map(|recorder| recorder.render()).unwrap_or_default();
     let uptime = app.chat.now().since(app.started);
@@ -88,6 +93,19 @@ async fn check<T>(worst: Level, question: impl Future<Output = Result<T>>) -> (C
         Ok(Ok(answer)) => (Check { status: Level::Ok, message: None }, Some(answer)),
         Ok(Err(error)) => (Check { status: worst, message: Some(error.code().to_string()) }, None),
         Err(_) => (Check { status: worst, message: Some("no answer in time".to_owned()) }, None),
+    }
+}
+
+/// Redis holds nothing that is lost for ever: without it the server is degraded, not down.
+async fn redis(service: &RedisService) -> Check {
+    let health = tokio::time::timeout(PATIENCE, service.health()).await.unwrap_or(Health::Disconnected);
+    match health {
+        Health::Ok => Check { status: Level::Ok, message: None },
+        Health::Degraded(concerns) => {
+            let concerns: Vec<String> = concerns.iter().map(ToString::to_string).collect();
+            Check { status: Level::Degraded, message: Some(concerns.join("; ")) }
+        }
+        other => Check { status: Level::Degraded, message: Some(other.to_string()) },
     }
 }
 

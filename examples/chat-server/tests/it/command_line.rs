@@ -30,7 +30,7 @@ async fn every_problem_is_told_at_once_and_no_secret_is() {
         "--lissten=x",
         "hunter2",
         "--redis",
-        "redis://:hunter2@localhost",
+        "http://:hunter2@localhost",
         "--max-members",
         "many",
         "--jwt-public-key",
@@ -69,7 +69,6 @@ async fn dev_refuses_what_others_can_reach() {
 
 async fn backends_that_are_not_built_in_are_refused_clearly() {
     let urls = [
-        ("--redis", "redis://:hunter2@localhost"),
         ("--mongo", "mongodb://me:hunter2@localhost"),
         ("--kafka", "localhost:9092"),
     ];

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use chat_testkit::Absent;
+use chat_testkit::server::Redis;
 use libtest_mimic::{Completion, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
@@ -22,6 +24,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ignorable("client", "page", page),
         ignorable("client", "suite", suite),
         ignorable("client", "browser", browser),
+        ignorable("client", "suite_on_redis", suite_on_redis),
+        ignorable("client", "browser_on_redis", browser_on_redis),
     ]
 }
 
@@ -33,13 +37,35 @@ fn page() -> Result<Completion, Failed> {
 }
 
 fn suite() -> Result<Completion, Failed> {
+    suite_on(&["--dev"])
+}
+
+fn suite_on_redis() -> Result<Completion, Failed> {
+    match Redis::spawn() {
+        Ok(redis) => suite_on(&["--dev", "--redis", &redis.url()]),
+        Err(Absent(why)) => without("redis", &why),
+    }
+}
+
+fn suite_on(arguments: &[&str]) -> Result<Completion, Failed> {
     if let Some(why) = missing("socket.io-client") {
         return without("node", why);
     }
-    against_a_server("suite.mjs", &[])
+    against_a_server("suite.mjs", arguments, &[])
 }
 
 fn browser() -> Result<Completion, Failed> {
+    browser_on(&["--dev"], "chat-server")
+}
+
+fn browser_on_redis() -> Result<Completion, Failed> {
+    match Redis::spawn() {
+        Ok(redis) => browser_on(&["--dev", "--redis", &redis.url()], "chat-server-on-redis"),
+        Err(Absent(why)) => without("redis", &why),
+    }
+}
+
+fn browser_on(arguments: &[&str], shown_in: &str) -> Result<Completion, Failed> {
     if let Some(why) = missing("playwright-core") {
         return without("node", why);
     }
@@ -47,14 +73,19 @@ fn browser() -> Result<Completion, Failed> {
         return without("chromium", "there is no chromium");
     };
     let artifacts = std::env::var_os("CHAT_ARTIFACTS")
-        .map_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("chat-server"), PathBuf::from);
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
+        .join(shown_in);
     let variables = [("CHAT_BROWSER", browser), ("CHAT_ARTIFACTS", artifacts)];
-    against_a_server("browser.mjs", &variables)
+    against_a_server("browser.mjs", arguments, &variables)
 }
 
 /// Runs a file against a server of its own, which must end well, too; one of the files ends it.
-fn against_a_server(file: &str, variables: &[(&str, PathBuf)]) -> Result<Completion, Failed> {
-    let server = Server::start();
+fn against_a_server(
+    file: &str,
+    arguments: &[&str],
+    variables: &[(&str, PathBuf)],
+) -> Result<Completion, Failed> {
+    let server = Server::with(arguments);
     let (url, pid) = (format!("http://{}", server.address), server.pid().to_string());
     let about = [("CHAT_URL", url.into()), ("CHAT_SERVER_PID", pid.into())];
     let completion = node(file, &[variables, &about].concat())?;

@@ -361,7 +361,7 @@ async fn t7_logs_hold_neither_tokens_nor_texts_nor_passwords() {
         assert!(!log.contains(secret), "{secret:?} is in the log:\n{log}");
     }
     let passwords =
-        [("CHAT_REDIS", "redis://:hunter2@localhost"), ("CHAT_MONGO", "mongodb://me:hunter2@localhost")];
+        [("CHAT_REDIS", "redis://:hunter2@local host"), ("CHAT_MONGO", "mongodb://me:hunter2@localhost")];
     let (_, said) = refused(&[], &passwords).await;
     assert!(!said.contains("hunter2"), "{said}");
 }

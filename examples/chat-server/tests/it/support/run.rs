@@ -26,7 +26,7 @@ where
     F: Future<Output = ()> + 'static,
 {
     Trial::test(named(module, name), move || {
-        block_on(body());
+        on_a_runtime(body());
         Ok(())
     })
 }
@@ -41,7 +41,8 @@ fn named(module: &str, name: &str) -> String {
     format!("{topic}::{name}")
 }
 
-fn block_on(body: impl Future<Output = ()>) {
+/// Runs one trial to its end.
+pub(crate) fn on_a_runtime(body: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(body);
 }

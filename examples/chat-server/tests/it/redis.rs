@@ -1,0 +1,95 @@
+//! The server on a real Redis, which comes late, goes, and comes back empty.
+
+use std::future::Future;
+
+use chat_testkit::Absent;
+use chat_testkit::server::Redis;
+use libtest_mimic::{Completion, Failed, Trial};
+use serde_json::{Value, json};
+
+use super::support::client::Client;
+use super::support::http;
+use super::support::run::{ignorable, on_a_runtime, within, without};
+use super::support::server::Server;
+
+/// Every trial of this topic.
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        ignorable(module_path!(), "a_server_starts_without_redis_and_uses_it_when_it_comes", || on_redis(late)),
+        ignorable(module_path!(), "redis_that_comes_back_empty_costs_no_message_and_no_badge", || on_redis(lost)),
+    ]
+}
+
+/// Runs a trial with a Redis of its own.
+fn on_redis<F: Future<Output = ()>>(body: impl FnOnce(Redis) -> F) -> Result<Completion, Failed> {
+    match Redis::spawn() {
+        Ok(redis) => {
+            on_a_runtime(body(redis));
+            Ok(Completion::Completed)
+        }
+        Err(Absent(why)) => without("redis", &why),
+    }
+}
+
+async fn late(redis: Redis) {
+    redis.kill();
+    let server = Server::with(&["--dev", "--redis", &redis.url()]);
+    let health = becomes(&server, "degraded").await;
+    assert_eq!(health["checks"]["redis"]["status"], "degraded", "{health}");
+    assert_eq!(health["checks"]["messages"]["status"], "ok", "{health}");
+    redis.restart_empty();
+    becomes(&server, "ok").await;
+    let (mut ann, bob) = (Client::new(&server, "ann").await, Client::new(&server, "bob").await);
+    let conversation = ann.direct(&bob.user).await;
+    ann.send(&conversation, "it is there").await;
+    bob.hears_message("it is there").await;
+    assert!(!redis.command(&["KEYS", "chat*"]).list().is_empty(), "it is used");
+    server.stop().await;
+}
+
+async fn lost(redis: Redis) {
+    let server = Server::with(&["--dev", "--redis", &redis.url()]);
+    let (mut ann, mut bob) = (Client::new(&server, "ann").await, Client::new(&server, "bob").await);
+    let conversation = ann.direct(&bob.user).await;
+    for content in ["one", "two", "three"] {
+        ann.send(&conversation, content).await;
+    }
+    assert_eq!(unread(&mut bob, &conversation).await, 3);
+
+    redis.kill();
+    let health = becomes(&server, "degraded").await;
+    assert_eq!(health["checks"]["redis"]["message"], "Disconnected", "{health}");
+    let refused = ann.refused("sendMessage", json!({ "conversationId": conversation, "content": "lost" })).await;
+    assert!(["chat.unavailable", "chat.timeout"].contains(&refused.as_str()), "{refused}");
+
+    redis.restart_empty();
+    becomes(&server, "ok").await;
+    ann.send(&conversation, "four").await;
+    bob.hears_message("four").await;
+    let history = bob.history(&conversation).await;
+    let said: Vec<_> = history.iter().map(|message| message["content"].as_str().unwrap_or_default()).collect();
+    assert_eq!(said, ["one", "two", "three", "four"]);
+    assert_eq!(unread(&mut bob, &conversation).await, 4, "counted anew from truth");
+    server.stop().await;
+}
+
+async fn unread(client: &mut Client, conversation: &str) -> u64 {
+    let answer = client.ask("getConversations", json!({})).await;
+    let conversations = answer["conversations"].as_array().unwrap();
+    let this = conversations.iter().find(|one| one["conversationId"] == conversation).unwrap();
+    this["unreadCount"].as_u64().unwrap()
+}
+
+/// Asks for the server's health until it is this.
+async fn becomes(server: &Server, status: &str) -> Value {
+    let asking = async {
+        loop {
+            let health = http::get(server, "/health").await.json();
+            if health["status"] == status {
+                return health;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    within(format!("health to be {status}"), asking).await
+}
