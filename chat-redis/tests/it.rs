@@ -17,6 +17,7 @@ mod it {
     pub(crate) mod limits;
     pub(crate) mod rooms;
     pub(crate) mod unread;
+    pub(crate) mod users;
 }
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         it::limits::trials(),
         it::rooms::trials(),
         it::unread::trials(),
+        it::users::trials(),
     ];
     run_trials(topics.into_iter().flatten().collect())
 }

@@ -4,21 +4,22 @@
 -- A record is a version (byte 1), when the profile was updated (8 bytes, ms), its end (8), when the user was removed
 -- plus one, or 0 (8), and the profile as JSON, or nothing. It stays for as long as the later of both.
 local rubbish, ttl = tonumber(ARGV[2]), tonumber(ARGV[3])
-local version, never = '\1', struct.pack('>I8', 0)
+local version = '\1'
 
--- Times come from callers and may be any 64 bits, which a Lua number cannot hold.
-local function is_before(time, other)
-  local high, low = struct.unpack('>I4I4', time)
-  local other_high, other_low = struct.unpack('>I4I4', other)
-  return high < other_high or (high == other_high and low < other_low)
+local function number(bytes)
+  return (struct.unpack('>I8', bytes))
+end
+
+local function bytes(number)
+  return struct.pack('>I8', number)
 end
 
 -- When a profile was updated, if there is one, and when its user was removed.
 local function known(key)
   local head = redis.call('GETRANGE', key, 0, 24)
   if #head < 25 or head:sub(1, 1) ~= version then
-    return nil, never
+    return nil, 0
   end
-  local is_live = struct.unpack('>I8', head, 10) > now
-  return is_live and head:sub(2, 9) or nil, head:sub(18, 25)
+  local is_live = number(head:sub(10, 17)) > now
+  return is_live and number(head:sub(2, 9)) or nil, number(head:sub(18, 25))
 end

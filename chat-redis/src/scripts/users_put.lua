@@ -1,15 +1,15 @@
 -- Keeps profiles of one shard, unless they are older than what is known. All at once.
 -- KEYS: index, then the place of each profile.
--- ARGV: 4 and on, three for each: the user, when it was updated (8 bytes), the profile as JSON.
+-- ARGV: 4 and on, three for each: the user, when it was updated, the profile as JSON.
 -- Result: 1 or 0 for each, whether it was kept.
 local kept = {}
 for nth = 2, #KEYS do
   local key, at = KEYS[nth], 3 * nth - 2
-  local id, updated = ARGV[at], ARGV[at + 1]
+  local id, updated = ARGV[at], tonumber(ARGV[at + 1])
   local there, removed = known(key)
-  local is_kept = not is_before(updated, removed) and not (there and is_before(updated, there))
+  local is_kept = updated >= removed and not (there and updated < there)
   if is_kept then
-    local record = version .. updated .. struct.pack('>I8', now + ttl) .. removed .. ARGV[at + 2]
+    local record = version .. bytes(updated) .. bytes(now + ttl) .. bytes(removed) .. ARGV[at + 2]
     redis.call('SET', key, record, 'PX', ttl + rubbish)
     redis.call('ZADD', KEYS[1], now + ttl, id)
   end

@@ -2,12 +2,12 @@
 -- KEYS: hash, beside.
 -- ARGV: 4 when it was updated; then its fields, each a name and a value.
 -- Result: 1 if it was kept, else 0.
-local updated = ARGV[4]
-if is_before(updated, removed) or (there and is_before(updated, there)) then
+local updated = tonumber(ARGV[4])
+if updated < removed or (there and updated < there) then
   return 0
 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 redis.call('PEXPIRE', KEYS[1], ttl + rubbish)
-remember(updated, string.format('%.0f', now + ttl), removed)
+remember(updated, now + ttl, removed)
 return 1

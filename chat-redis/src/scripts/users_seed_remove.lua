@@ -2,11 +2,8 @@
 -- KEYS: hash, beside.
 -- ARGV: 4 when it was removed plus one.
 -- Result: 1 if it is gone, 0 if it is newer.
-local when = ARGV[4]
-if is_before(when, removed) then
-  when = removed
-end
-if there and not is_before(there, when) then
+local when = math.max(removed, tonumber(ARGV[4]))
+if there and there >= when then
   remember(ours, ends, when)
   return 0
 end

@@ -104,7 +104,7 @@ impl RedisUsers {
             keys.extend(batch.clone().map(|change| self.place(change.user)));
             let command = self.store.script(script, &keys).arg(rubbish(&self.store)).arg(ttl_millis());
             batch.fold(command, |command, change| {
-                let command = command.arg(change.user.as_str()).arg(&change.at.to_be_bytes()[..]);
+                let command = command.arg(change.user.as_str()).arg(change.at);
                 match &change.profile {
                     Some(profile) => command.arg(&profile[..]),
                     None => command,

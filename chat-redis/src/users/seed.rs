@@ -229,9 +229,15 @@ fn read(user: &UserId, fields: Value) -> Result<Option<UserProfile>> {
     if full_name.is_empty() {
         return Ok(None);
     }
-    let updated_at = updated_at.and_then(|text| text.parse().ok()).unwrap_or_default();
-    let updated_at = Timestamp::from_millis(updated_at);
+    let updated_at = updated_at.as_deref().map_or(Timestamp::EPOCH, time_in);
     Ok(Some(UserProfile { id: user.clone(), full_name, avatar, matricule, ministere, sexe, updated_at }))
+}
+
+/// A time that others wrote; what is none is the oldest.
+fn time_in(text: &str) -> Timestamp {
+    let millis = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    let time = millis.map(Timestamp::from_millis);
+    time.filter(|time| Some(time.as_millis()) == millis).unwrap_or(Timestamp::EPOCH)
 }
 
 /// What stands beside a hash: when the profile we wrote was updated, and its end.
