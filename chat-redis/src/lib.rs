@@ -23,11 +23,8 @@ mod users;
 use std::sync::Arc;
 
 use chat_core::error::Result;
-<<<<<<< HEAD
-=======
 use chat_core::service::ChatBuilder;
 use chat_core::store::PresenceStore;
->>>>>>> d236527 (chat-server and quickstart run on Redis)
 
 pub use cache::RedisCache;
 pub use config::RedisConfig;
@@ -78,12 +75,11 @@ impl Redis {
     /// every run a key space of its own.
     #[must_use]
     pub fn equip(self, builder: ChatBuilder) -> ChatBuilder {
-        let rooms = self.rooms_over(Arc::clone(&self.presence) as _);
         builder
             .cache(self.cache)
             .limits(self.limits)
             .presence(self.presence)
-            .rooms(Arc::new(rooms))
+            .rooms(self.rooms)
             .unread(self.unread)
             .users(self.users)
     }

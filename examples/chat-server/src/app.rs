@@ -1,7 +1,7 @@
 //! What every part of a running server shares.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use chat_core::clock::Timestamp;
 use chat_core::service::Chat;

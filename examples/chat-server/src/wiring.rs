@@ -29,18 +29,11 @@ pub fn chat(settings: ChatSettings, redis: Option<&RedisConfig>) -> Result<Wired
     let builder = Chat::builder().settings(settings);
     let Some(config) = redis else { return Ok(Wired { chat: builder.build(), redis: None }) };
     let service = RedisService::lazy(config)?;
-    let shared = Redis::new(service.clone(), &config.keys);
     // What is derived from a truth that ends with this process must not meet that of the next one.
-    let of_this_run = Redis::new(service.clone(), &run(&config.keys)?);
-    let limits = FallbackRateLimiter::new(shared.limits, Arc::new(MemoryRateLimiter::new(Arc::new(SystemClock))));
-    let chat = builder
-        .rooms(Arc::new(of_this_run.rooms_over(Arc::clone(&shared.presence) as _)))
-        .presence(shared.presence)
-        .limits(Arc::new(limits))
-        .unread(of_this_run.unread)
-        .users(of_this_run.users)
-        .cache(of_this_run.cache)
-        .build();
+    let redis = Redis::new(service.clone(), &run(&config.keys)?);
+    let own = MemoryRateLimiter::new(Arc::new(SystemClock));
+    let limits = FallbackRateLimiter::new(Arc::clone(&redis.limits) as _, Arc::new(own));
+    let chat = redis.equip(builder).limits(Arc::new(limits)).build();
     Ok(Wired { chat, redis: Some(service) })
 }
 

@@ -68,10 +68,7 @@ async fn dev_refuses_what_others_can_reach() {
 }
 
 async fn backends_that_are_not_built_in_are_refused_clearly() {
-    let urls = [
-        ("--mongo", "mongodb://me:hunter2@localhost"),
-        ("--kafka", "localhost:9092"),
-    ];
+    let urls = [("--mongo", "mongodb://me:hunter2@localhost"), ("--kafka", "localhost:9092")];
     for (option, url) in urls {
         let (code, said) = refused(&["--listen", "127.0.0.1:0", option, url], &[]).await;
         assert_eq!(code, Some(2), "{option}");

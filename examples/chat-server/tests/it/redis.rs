@@ -15,8 +15,12 @@ use super::support::server::Server;
 /// Every trial of this topic.
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        ignorable(module_path!(), "a_server_starts_without_redis_and_uses_it_when_it_comes", || on_redis(late)),
-        ignorable(module_path!(), "redis_that_comes_back_empty_costs_no_message_and_no_badge", || on_redis(lost)),
+        ignorable(module_path!(), "a_server_starts_without_redis_and_uses_it_when_it_comes", || {
+            on_redis(late)
+        }),
+        ignorable(module_path!(), "redis_that_comes_back_empty_costs_no_message_and_no_badge", || {
+            on_redis(lost)
+        }),
     ]
 }
 
@@ -59,7 +63,8 @@ async fn lost(redis: Redis) {
     redis.kill();
     let health = becomes(&server, "degraded").await;
     assert_eq!(health["checks"]["redis"]["message"], "Disconnected", "{health}");
-    let refused = ann.refused("sendMessage", json!({ "conversationId": conversation, "content": "lost" })).await;
+    let refused =
+        ann.refused("sendMessage", json!({ "conversationId": conversation, "content": "lost" })).await;
     assert!(["chat.unavailable", "chat.timeout"].contains(&refused.as_str()), "{refused}");
 
     redis.restart_empty();
@@ -67,7 +72,8 @@ async fn lost(redis: Redis) {
     ann.send(&conversation, "four").await;
     bob.hears_message("four").await;
     let history = bob.history(&conversation).await;
-    let said: Vec<_> = history.iter().map(|message| message["content"].as_str().unwrap_or_default()).collect();
+    let said: Vec<_> =
+        history.iter().map(|message| message["content"].as_str().unwrap_or_default()).collect();
     assert_eq!(said, ["one", "two", "three", "four"]);
     assert_eq!(unread(&mut bob, &conversation).await, 4, "counted anew from truth");
     server.stop().await;
