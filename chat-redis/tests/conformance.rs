@@ -7,11 +7,14 @@ use std::sync::{Arc, LazyLock};
 
 use chat_core::clock::ManualClock;
 use chat_redis::{ProfileLayout, Redis, RedisConfig, RedisService};
-use chat_testkit::server::Redis as Server;
+use chat_testkit::server::{Redis as Server, RedisCluster};
 use chat_testkit::{Absent, Namespace, Offer, promises, run_trials};
 
 /// One server for all trials; each has a key space of its own.
 static SERVER: LazyLock<Result<Server, Absent>> = LazyLock::new(Server::find_or_spawn);
+
+/// One cluster of three for all trials.
+static CLUSTER: LazyLock<Result<RedisCluster, Absent>> = LazyLock::new(|| RedisCluster::spawn(3));
 
 fn main() -> ExitCode {
     let mut trials = promises("redis", |namespace| async move {
@@ -22,6 +25,14 @@ fn main() -> ExitCode {
         let server = SERVER.as_ref().map_err(Clone::clone)?;
         offer_seed_profiles(&server.url(), &namespace).await
     });
+    let cluster = promises("redis-cluster", |namespace| async move {
+        let cluster = CLUSTER.as_ref().map_err(Clone::clone)?;
+        let nodes: Vec<&str> = cluster.nodes().iter().map(Server::address).collect();
+        // Half the time of every operation is the way to three processes on two cores.
+        let offer = offer(&format!("redis+cluster://{}", nodes.join(",")), &namespace).await?;
+        Ok(offer.histories(100))
+    });
+    trials.extend(cluster);
     trials.extend(seed.into_iter().filter(|trial| trial.name().contains("::users::")));
     run_trials(trials)
 }

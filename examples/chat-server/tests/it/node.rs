@@ -1,7 +1,7 @@
 //! The page's own logic, the real Socket.IO client, and two people in a real browser: what is written in JavaScript, run
 //! against a server of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
