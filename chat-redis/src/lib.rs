@@ -24,7 +24,6 @@ use std::sync::Arc;
 
 use chat_core::error::Result;
 use chat_core::service::ChatBuilder;
-use chat_core::store::PresenceStore;
 
 pub use cache::RedisCache;
 pub use config::RedisConfig;
