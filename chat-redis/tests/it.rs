@@ -15,6 +15,7 @@ mod it {
     pub(crate) mod cost;
     pub(crate) mod faults;
     pub(crate) mod limits;
+    pub(crate) mod presence;
     pub(crate) mod rooms;
     pub(crate) mod unread;
     pub(crate) mod users;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         it::cost::trials(),
         it::faults::trials(),
         it::limits::trials(),
+        it::presence::trials(),
         it::rooms::trials(),
         it::unread::trials(),
         it::users::trials(),

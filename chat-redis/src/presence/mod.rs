@@ -108,9 +108,19 @@ impl RedisPresence {
         Self { store, peak: Peak::new(), unheard: Unheard::default() }
     }
 
-    /// A script of a shard.
+    /// A script of a shard that has no answer to remember.
     fn script(&self, script: &'static Script, shard: Shard) -> Command {
-        self.store.script(script, &[self.store.keys.sharded("p", shard, &["i"])])
+        self.script_at(script, shard, "-")
+    }
+
+    /// A script of a shard that remembers its answer to this call.
+    fn script_once(&self, script: &'static Script, shard: Shard, call: OperationId) -> Command {
+        self.script_at(script, shard, &call.to_string())
+    }
+
+    fn script_at(&self, script: &'static Script, shard: Shard, answer: &str) -> Command {
+        let key = |parts: &[&str]| self.store.keys.sharded("p", shard, parts);
+        self.store.script(script, &[key(&["i"]), key(&["o", answer])])
     }
 
     fn leases(&self, user: &UserId) -> Key {
@@ -176,11 +186,10 @@ impl PresenceStore for RedisPresence {
         };
         let shard = shard_of(&connect.user);
         let command = self
-            .script(&CONNECT_SCRIPT, shard)
+            .script_once(&CONNECT_SCRIPT, shard, OperationId::new())
             .arg(connect.user.as_str())
             .arg(connect.session.as_str())
             .arg(millis(connect.lease))
-            .arg(OperationId::new())
             .arg(device);
         let (edge, announced): (String, u64) = self.store.call_one(CONNECT, command).await?;
         let now = self.store.now();
@@ -200,9 +209,9 @@ impl PresenceStore for RedisPresence {
 
     async fn disconnect(&self, user: &UserId, session: &SessionId) -> Result<Transition> {
         let shard = shard_of(user);
-        let command = self.script(&DISCONNECT_SCRIPT, shard).arg(user.as_str()).arg(session.as_str());
-        let (edge, announced): (String, u64) =
-            self.store.call_one(DISCONNECT, command.arg(OperationId::new())).await?;
+        let command = self.script_once(&DISCONNECT_SCRIPT, shard, OperationId::new());
+        let command = command.arg(user.as_str()).arg(session.as_str());
+        let (edge, announced): (String, u64) = self.store.call_one(DISCONNECT, command).await?;
         self.peak.disconnected(shard, announced);
         transition(DISCONNECT, &edge)
     }
@@ -231,7 +240,7 @@ impl PresenceStore for RedisPresence {
 
     async fn touch_many(&self, users: &[UserId]) -> Result<Vec<bool>> {
         let command = |shard, part: Vec<&UserId>| {
-            with_users(self.script(&TOUCH_SCRIPT, shard).arg(OperationId::new()), part)
+            with_users(self.script_once(&TOUCH_SCRIPT, shard, OperationId::new()), part)
         };
         self.scattered(TOUCH, users, |user| user, command).await
     }
@@ -239,7 +248,7 @@ impl PresenceStore for RedisPresence {
     async fn idle_many(&self, users: &[UserId], after: Duration) -> Result<Vec<bool>> {
         let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         let command = |shard, part: Vec<&UserId>| {
-            with_users(self.script(&IDLE_SCRIPT, shard).arg(OperationId::new()).arg(after), part)
+            with_users(self.script_once(&IDLE_SCRIPT, shard, OperationId::new()).arg(after), part)
         };
         self.scattered(IDLE, users, |user| user, command).await
     }
@@ -249,14 +258,14 @@ impl PresenceStore for RedisPresence {
         let chosen = chosen.and_then(|chosen| Some((chosen.holds(now)?.as_str(), chosen.until)));
         let (status, until) = chosen.unwrap_or(("", None));
         let until = until.map(|until| until.as_millis().to_string()).unwrap_or_default();
-        let command = self.script(&CHOOSE_SCRIPT, shard_of(user)).arg(user.as_str());
-        let command = command.arg(OperationId::new()).arg(status).arg(until);
+        let command = self.script_once(&CHOOSE_SCRIPT, shard_of(user), OperationId::new());
+        let command = command.arg(user.as_str()).arg(status).arg(until);
         self.store.call_one::<i64>(CHOOSE, command).await.map(drop)
     }
 
     async fn set_visibility(&self, user: &UserId, visibility: Visibility) -> Result<()> {
-        let command = self.script(&SHOW_SCRIPT, shard_of(user)).arg(user.as_str());
-        let command = command.arg(OperationId::new()).arg(record::visibility_text(visibility));
+        let command = self.script_once(&SHOW_SCRIPT, shard_of(user), OperationId::new());
+        let command = command.arg(user.as_str()).arg(record::visibility_text(visibility));
         self.store.call_one::<i64>(SHOW, command).await.map(drop)
     }
 

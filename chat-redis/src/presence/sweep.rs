@@ -92,7 +92,7 @@ impl RedisPresence {
     }
 
     async fn sweep_shard(&self, turn: Turn) -> Result<(Shard, bool, Vec<Lapse>)> {
-        let command = self.script(&SWEEP_SCRIPT, turn.shard).arg(turn.operation).arg(turn.quota);
+        let command = self.script_once(&SWEEP_SCRIPT, turn.shard, turn.operation).arg(turn.quota);
         let answer = self.store.call_one::<Answer>(SWEEP, command).await;
         if answer.as_ref().is_err_and(|error| error.effect() == Effect::Unknown) {
             self.unheard.add(turn);

@@ -1,5 +1,7 @@
--- Begins every script of presence. KEYS[1] is the shard's index, `prefix:p:{tag}:i`; every other key is built beside it,
--- in its slot, from ids encoded as in keys.rs. See presence/mod.rs for what the keys hold.
+-- Begins every script of presence. KEYS[1] is the shard's index, `prefix:p:{tag}:i`; KEYS[2] is where the answer to this
+-- call is kept, or a key that never is. Every other key is built beside them, in their slot, from ids encoded as in keys.rs;
+-- see presence/mod.rs for what they hold. While a slot moves, the second key is missing, so that a cluster refuses the
+-- whole script until it has moved, and nothing is done by halves.
 local index = KEYS[1]
 local base = string.sub(index, 1, -2)
 local counts, listing = base .. 'n', base .. 'l'
@@ -14,12 +16,12 @@ end
 -- An answer that is handed out once is kept for as long as the same call may be repeated: 30 s.
 local ANSWERS = 30000
 
-local function answered(operation)
-  return redis.call('GET', base .. 'o:' .. operation)
+local function answered()
+  return redis.call('GET', KEYS[2])
 end
 
-local function remember(operation, answer)
-  redis.call('SET', base .. 'o:' .. operation, answer, 'PX', ANSWERS)
+local function remember(answer)
+  redis.call('SET', KEYS[2], answer, 'PX', ANSWERS)
 end
 
 -- As what an announced user is counted, by its record alone; nothing is online.

@@ -1,9 +1,9 @@
 -- Chooses a status, or none.
 --
--- Keys: the shard's index. Arguments: user, operation, status or nothing, until when in ms or nothing.
--- Result: 1. Atomic. Repeated with the same operation it changes nothing, so a late repetition undoes no later choice.
-local user, operation, chosen, chosen_until = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-if answered(operation) then return 1 end
+-- Keys: the shard's index, the answer. Arguments: user, status or nothing, until when in ms or nothing.
+-- Result: 1. Atomic. Repeated with the same key for its answer it undoes no later choice.
+local user, chosen, chosen_until = ARGV[2], ARGV[3], ARGV[4]
+if answered() then return 1 end
 chosen, chosen_until = chosen ~= '' and chosen, chosen_until ~= '' and chosen_until
 if is_over(chosen, chosen_until) then chosen = false end
 
@@ -18,5 +18,5 @@ if redis.call('ZSCORE', index, user) then
 else
   retain(record, chosen, chosen_until, visibility)
 end
-remember(operation, 1)
+remember(1)
 return 1

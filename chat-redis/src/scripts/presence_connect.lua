@@ -1,13 +1,13 @@
 -- Begins a session, or renews it.
 --
--- Keys: the shard's index. Arguments: user, session, lease in ms, operation, device as JSON or nothing.
+-- Keys: the shard's index, the answer. Arguments: user, session, lease in ms, device as JSON or nothing.
 -- Result: {edge, users announced in the shard}. The edge is `-` for none, `on`, or when the last lease had run out.
--- Atomic. Repeated with the same operation it changes nothing and answers the same.
-local user, session, operation = ARGV[2], ARGV[3], ARGV[5]
+-- Atomic. Repeated with the same key for its answer it changes nothing and answers the same.
+local user, session, operation = ARGV[2], ARGV[3], string.sub(KEYS[2], #base + 3)
 local leases, record, field = key_of('u', user), key_of('h', user), 's:' .. session
 local deadline = math.min(now + tonumber(ARGV[4]), LAST)
 
-local known = answered(operation)
+local known = answered()
 if known then return {known, redis.call('ZCARD', index)} end
 
 local mine, active, chosen, chosen_until, idle =
@@ -23,7 +23,7 @@ local online = last and last > now
 if mine and online then
   redis.call('ZADD', leases, deadline, session)
   redis.call('ZADD', index, 'LT', deadline, user)
-  remember(operation, '-')
+  remember('-')
   return {'-', redis.call('ZCARD', index)}
 end
 
@@ -53,7 +53,7 @@ end
 if chosen and chosen_until then bound = math.min(bound, tonumber(chosen_until)) end
 
 redis.call('ZADD', leases, deadline, session)
-local begun = string.format('%.0f %s %s ', now, operation, edge) .. ARGV[6]
+local begun = string.format('%.0f %s %s ', now, operation, edge) .. ARGV[5]
 redis.call('HSET', record, field, begun, 'active', string.format('%.0f', math.max(now, tonumber(active) or 0)))
 if online then
   redis.call('ZADD', index, 'LT', bound, user)

@@ -1,12 +1,12 @@
 -- Ends a session.
 --
--- Keys: the shard's index. Arguments: user, session, operation.
+-- Keys: the shard's index, the answer. Arguments: user, session.
 -- Result: {edge, users announced in the shard}. The edge is `-` for none, or `off`.
--- Atomic. Repeated with the same operation it changes nothing and answers the same.
-local user, session, operation = ARGV[2], ARGV[3], ARGV[4]
+-- Atomic. Repeated with the same key for its answer it changes nothing and answers the same.
+local user, session = ARGV[2], ARGV[3]
 local leases, record = key_of('u', user), key_of('h', user)
 
-local edge = answered(operation)
+local edge = answered()
 if not edge then
   local deadline = redis.call('ZSCORE', leases, session)
   if deadline then
@@ -28,7 +28,7 @@ if not edge then
       take_out(record, ended)
       goes_offline(user, record, #ended / 2)
     end
-    remember(operation, edge)
+    remember(edge)
   end
 end
 return {edge or '-', redis.call('ZCARD', index)}

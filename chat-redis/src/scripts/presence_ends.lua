@@ -14,7 +14,9 @@ local function take_out(record, ended)
       local begun, operation, answer = string.match(values[nth] or '', '^(%d+) (%S+) (%S+)')
       local ends = math.min(now, tonumber(ended[from + 2 * nth - 1]))
       closed, lasted = closed + 1, lasted + math.max(0, ends - (tonumber(begun) or ends))
-      if begun and now - begun < ANSWERS then remember(operation, answer) end
+      if begun and now - begun < ANSWERS then
+        redis.call('SET', base .. 'o:' .. operation, answer, 'PX', ANSWERS)
+      end
     end
     redis.call('HDEL', record, unpack(fields))
   end

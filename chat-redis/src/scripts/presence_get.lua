@@ -1,6 +1,6 @@
 -- Says all that is known about users.
 --
--- Keys: the shard's index. Arguments: users.
+-- Keys: the shard's index, none. Arguments: users.
 -- Result: of each {{session, deadline, ...}, {active, idle, chosen, until, visibility, session's record, ...}}, with the
 -- live sessions only.
 local found, after, step = {}, '(' .. string.format('%.0f', now), 2000

@@ -1,13 +1,13 @@
 -- Marks users idle who are online and have not been active for a while.
 --
--- Keys: the shard's index. Arguments: operation, for how many ms, users.
+-- Keys: the shard's index, the answer. Arguments: for how many ms, users.
 -- Result: of each 1 when it became idle by this, else 0.
--- Atomic. Repeated with the same operation it answers the same.
-local operation, after, found, any = ARGV[2], tonumber(ARGV[3]), {}, false
-local known = answered(operation)
+-- Atomic. Repeated with the same key for its answer it answers the same.
+local after, found, any = tonumber(ARGV[2]), {}, false
+local known = answered()
 if known then return cmsgpack.unpack(known) end
 
-for nth = 4, #ARGV do
+for nth = 3, #ARGV do
   local user, becomes = ARGV[nth], 0
   local record = key_of('h', user)
   local active, idle, chosen = unpack(redis.call('HMGET', record, 'active', 'idle', 'chosen'))
@@ -20,7 +20,7 @@ for nth = 4, #ARGV do
       becomes, any = 1, true
     end
   end
-  found[nth - 3] = becomes
+  found[nth - 2] = becomes
 end
-if any then remember(operation, cmsgpack.pack(found)) end
+if any then remember(cmsgpack.pack(found)) end
 return found

@@ -1,6 +1,6 @@
 -- Lists users online in the order of their bytes, looking at no more than asked for.
 --
--- Keys: the shard's index. Arguments: the user to begin after or nothing, how many.
+-- Keys: the shard's index, none. Arguments: the user to begin after or nothing, how many.
 -- Result: {1 when somebody may be left, the last user looked at or nothing, {user, user, ...}}
 local from = ARGV[2] == '' and '-' or '(' .. ARGV[2]
 local users = redis.call('ZRANGEBYLEX', listing, from, '+', 'LIMIT', 0, ARGV[3])

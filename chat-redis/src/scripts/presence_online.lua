@@ -1,6 +1,6 @@
 -- Says who is online.
 --
--- Keys: the shard's index. Arguments: users.
+-- Keys: the shard's index, none. Arguments: users.
 -- Result: of each 1 when online, else 0.
 local users, online = {unpack(ARGV, 2)}, {}
 for nth, bound in ipairs(redis.call('ZMSCORE', index, unpack(users))) do

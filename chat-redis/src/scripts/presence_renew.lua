@@ -1,6 +1,6 @@
 -- Renews leases. Unlike a heartbeat's single command it may also shorten them.
 --
--- Keys: the shard's index. Arguments: lease in ms, then user and session in turn.
+-- Keys: the shard's index, none. Arguments: lease in ms, then user and session in turn.
 -- Result: of each 1 when it lives, 0 when it is gone.
 -- Atomic, and repeats harmlessly.
 local deadline = math.min(now + tonumber(ARGV[2]), LAST)

@@ -1,7 +1,7 @@
 -- Counts a shard. What is kept are counts of all who were announced; whoever's bound has passed is looked at, no more than
 -- 256 at a time, and corrects them. A bound that had passed though nothing ran out is raised.
 --
--- Keys: the shard's index. Arguments: how many of those who ran out were looked at before.
+-- Keys: the shard's index, none. Arguments: how many of those who ran out were looked at before.
 -- Result: {1 when somebody is left to look at, of how many that ran out, users announced, the lowest bound or -1, sessions
 -- beyond each user's first, away, dnd, invisible, sessions closed, how long they lasted in ms, sessions begun within the
 -- hour; and as corrections: sessions, users online, away, dnd, invisible}.

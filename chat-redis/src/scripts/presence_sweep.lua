@@ -1,10 +1,10 @@
 -- Removes leases that ran out, looking at no more than 256 users.
 --
--- Keys: the shard's index. Arguments: operation, how many users may go offline.
+-- Keys: the shard's index, the answer. Arguments: how many users may go offline.
 -- Result: {1 when somebody is left to look at, users announced, the lowest bound or -1, {user, when, user, when, ...}}
--- Atomic. Repeated with the same operation it answers with the same users.
-local operation, quota = ARGV[2], tonumber(ARGV[3])
-local known = answered(operation)
+-- Atomic. Repeated with the same key for its answer it answers with the same users.
+local quota = tonumber(ARGV[2])
+local known = answered()
 if known then return cmsgpack.unpack(known) end
 
 local due = redis.call('ZRANGEBYSCORE', index, '-inf', string.format('%.0f', now), 'LIMIT', 0, 256)
@@ -52,5 +52,5 @@ if #raised > 0 then redis.call('ZADD', index, unpack(raised)) end
 forget_minutes()
 local lowest = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
 local answer = {more, redis.call('ZCARD', index), tonumber(lowest or -1), lapses}
-if #lapses > 0 then remember(operation, cmsgpack.pack(answer)) end
+if #lapses > 0 then remember(cmsgpack.pack(answer)) end
 return answer

@@ -1,13 +1,13 @@
 -- Records activity now, and ends being idle.
 --
--- Keys: the shard's index. Arguments: operation, users.
+-- Keys: the shard's index, the answer. Arguments: users.
 -- Result: of each 1 when it was idle, else 0.
--- Atomic. Repeated with the same operation it answers the same.
-local operation, found, any = ARGV[2], {}, false
-local known = answered(operation)
+-- Atomic. Repeated with the same key for its answer it answers the same.
+local found, any = {}, false
+local known = answered()
 if known then return cmsgpack.unpack(known) end
 
-for nth = 3, #ARGV do
+for nth = 2, #ARGV do
   local user, was = ARGV[nth], 0
   local leases, record = key_of('u', user), key_of('h', user)
   local active, idle, chosen, chosen_until, visibility =
@@ -25,7 +25,7 @@ for nth = 3, #ARGV do
       was, any = 1, true
     end
   end
-  found[nth - 2] = was
+  found[nth - 1] = was
 end
-if any then remember(operation, cmsgpack.pack(found)) end
+if any then remember(cmsgpack.pack(found)) end
 return found
