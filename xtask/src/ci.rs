@@ -18,7 +18,9 @@ const STEPS: &[Step] = &[
     ("doc", || {
         sh::run(sh::cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
     }),
-    ("test", || sh::run(sh::cargo("test --workspace").env("CHAT_TEST_REQUIRE", "node,chromium,redis"))),
+    ("test", || {
+        sh::run(sh::cargo("test --workspace --all-features").env("CHAT_TEST_REQUIRE", "node,chromium,redis"))
+    }),
     ("quickstart", || sh::run(&mut sh::cargo("run --quiet --package quickstart"))),
 ];
 

@@ -13,7 +13,7 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   setup                  install what the tests and checks need (Debian, Ubuntu); safe to repeat
-  test [args]            setup, then `cargo test --workspace [args]`
+  test [args]            setup, then `cargo test --workspace --all-features [args]`
   ci                     everything a change must pass, cheapest first
   check-imports          who may import whom, between crates and inside chat-core
   event-table [--check]  write, or only compare, the table of events in docs/EVENTS.md

@@ -6,5 +6,5 @@ use crate::{setup, sh};
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     setup::for_tests()?;
-    sh::run(sh::cargo("test --workspace").args(args))
+    sh::run(sh::cargo("test --workspace --all-features").args(args))
 }

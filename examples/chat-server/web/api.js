@@ -172,12 +172,19 @@ export class Chat {
   async #happened(name, data) {
     const known = this.#store.get().conversations.get(data.conversationId);
     this.#store.dispatch({ type: "event", name, data, now: Date.now() });
-    if (name === "conversation:created" || (name === "newMessage" && !known)) return this.load(data.conversationId).catch(() => {});
+    if (name === "conversation:created") return this.load(data.conversationId).catch(() => {});
+    if (name === "newMessage" && !known) return this.#learn(data).catch(() => {});
     if (name === "participant:added") this.#want(data.participantIds);
     if (name !== "newMessage") return;
     this.#meet([data]);
     if (data.seq > known.headSeq + 1) this.#fill(data.conversationId, known.headSeq);
     if (data.senderId !== this.#store.get().me?.userId) this.#receive(data.conversationId, data.seq);
+  }
+
+  /** A message of a conversation not known yet. A load that is under way may have been answered before it. */
+  async #learn({ conversationId, seq }) {
+    await this.load(conversationId);
+    if (this.#store.get().conversations.get(conversationId)?.headSeq < seq) await this.load(conversationId);
   }
 
   /** A gap in `seq`: something was lost on the way. */

@@ -105,8 +105,8 @@ async fn it_ends_with_its_reader_and_with_its_service() -> Result<(), Absent> {
 
     let mut news = service.subscribe(["a"]).await.unwrap();
     assert_eq!(listeners(), 1);
-    service.close();
     assert_eq!(next(&mut news).await, Some(message("a", "x")));
+    service.close();
     assert_eq!(next(&mut news).await, None);
     eventually("the subscription to end", async || (listeners() == 0).then_some(())).await;
     Ok(())

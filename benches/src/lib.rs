@@ -1,0 +1,27 @@
+//! How fast the family is, beside what it is made of.
+//!
+//! `cargo bench -p chat-benches --bench redis_cache` spawns a Redis of its own and, for each operation, lets several
+//! contenders do the same by turns: ours; the raw driver, sending the very same commands; and `redis-benchmark`, with the
+//! same number of clients. So whatever else the machine does hits all of them alike, and what is printed are the medians
+//! of the ratios within one turn. Then criterion measures ours and the raw driver on their own. Nothing here asserts a
+//! time: a figure that misses its goal says so.
+//!
+//! Without `redis-server` a bench says so and ends well; without `redis-benchmark` that column is missing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a bench says what went wrong by failing"
+)]
+
+mod capture;
+mod contest;
+mod cpu;
+mod reference;
+mod stage;
+
+pub use capture::Template;
+pub use contest::{Act, Contender, Goal, Row, TASKS, acting};
+pub use reference::Reference;
+pub use stage::Stage;

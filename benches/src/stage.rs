@@ -1,0 +1,114 @@
+//! Where it takes place: a server of its own, our ports and a raw connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_redis::{Redis, RedisConfig, RedisService};
+use chat_testkit::server::Redis as Server;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{Client, Pipeline};
+use tokio::runtime::Runtime;
+
+use crate::capture::Template;
+use crate::contest::{Act, Contender, Row, TASKS, acting, contend, time};
+use crate::reference::Reference;
+
+/// A server, and those who talk to it.
+#[derive(Debug)]
+pub struct Stage {
+    /// The server: nobody else uses it.
+    pub server: Server,
+    /// Ours.
+    pub redis: Redis,
+    /// The raw driver, on one shared connection.
+    pub raw: MultiplexedConnection,
+    runtime: Runtime,
+}
+
+impl Stage {
+    /// Sets the stage; says why and gives none where there is no server.
+    pub fn set() -> Option<Self> {
+        let server = match Server::spawn() {
+            Ok(server) => server,
+            Err(absent) => {
+                println!("nothing is measured: {}", absent.0);
+                return None;
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let (redis, raw) = runtime.block_on(async {
+            let config = RedisConfig::from_url(&server.url()).expect("a good URL");
+            let service = RedisService::connect(&config).await.expect("a connection");
+            let client = Client::open(server.url()).expect("a good URL");
+            let raw = client.get_multiplexed_async_connection().await.expect("a connection");
+            (Redis::new(service, &config.keys), raw)
+        });
+        Some(Self { server, redis, raw, runtime })
+    }
+
+    /// Does something before the contest.
+    pub fn prepare<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// The commands that an operation sends, for the raw driver: see [`Template::capture`].
+    pub fn templates(&self, ours: &Act) -> Vec<Template> {
+        self.runtime.block_on(Template::capture(&self.server, |nth| ours(0, nth)))
+    }
+
+    /// The raw driver sending these commands, in one write, and taking the answers.
+    pub fn raw(&self, name: &'static str, templates: Vec<Template>) -> Contender {
+        let (raw, templates) = (self.raw.clone(), Arc::new(templates));
+        let act = acting(move |_, nth| {
+            let (mut raw, templates) = (raw.clone(), Arc::clone(&templates));
+            async move {
+                if let [one] = &templates[..] {
+                    raw.req_packed_command(&one.command(nth)).await.expect("an answer");
+                    return;
+                }
+                let mut pipeline = Pipeline::with_capacity(templates.len());
+                for template in templates.iter() {
+                    pipeline.add_command(template.command(nth));
+                }
+                raw.req_packed_commands(&pipeline, 0, templates.len()).await.expect("answers");
+            }
+        });
+        Contender { name, act }
+    }
+
+    /// A row: ours, and the raw driver sending the same.
+    pub fn row(&self, name: &'static str, ours: Act) -> Row {
+        let raw = self.raw("raw driver, the same commands", self.templates(&ours));
+        let ours = Contender { name: "ours", act: ours };
+        Row { name, ours, raw: vec![raw], references: Vec::new(), goals: Vec::new() }
+    }
+
+    /// What `redis-benchmark` sends to do the same by one command; nothing if it cannot.
+    pub fn reference(&self, name: &str, ours: &Act, pipeline: usize) -> Option<Reference> {
+        let [one] = &self.templates(ours)[..] else { return None };
+        Some(Reference::new(name, one.words()?, pipeline))
+    }
+
+    /// Lets the rows contend, unless the arguments ask for others.
+    pub fn contend(&self, rows: &[Row]) {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        if arguments.iter().any(|argument| argument == "--test" || argument == "--list") {
+            return;
+        }
+        let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
+        for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.name.contains(wanted.as_str()))) {
+            for tasks in TASKS {
+                contend(&self.runtime, self.server.port(), row, tasks);
+            }
+        }
+    }
+
+    /// How long it takes to do it so many times.
+    pub fn time(&self, contender: &Contender, tasks: usize, times: u64) -> Duration {
+        time(&self.runtime, &contender.act, tasks, times)
+    }
+}
