@@ -8,6 +8,7 @@ pub mod keys;
 
 mod batch;
 mod cache;
+mod clear;
 mod clock;
 mod error;
 mod limits;
@@ -53,6 +54,7 @@ pub struct Redis {
     pub users: Arc<RedisUsers>,
     /// Unread counts.
     pub unread: Arc<RedisUnread>,
+    store: Store,
 }
 
 impl Redis {
@@ -64,8 +66,8 @@ impl Redis {
         let presence = Arc::new(RedisPresence::new(store.clone()));
         let rooms = Arc::new(RedisRooms::new(store.clone(), Arc::clone(&presence)));
         let users = Arc::new(RedisUsers::new(store.clone()));
-        let unread = Arc::new(RedisUnread::new(store));
-        Self { cache, limits, presence, rooms, unread, service, users }
+        let unread = Arc::new(RedisUnread::new(store.clone()));
+        Self { cache, limits, presence, rooms, unread, service, users, store }
     }
 
     /// The builder with every port of this crate instead of its own: what is volatile or derived lives in Redis then.

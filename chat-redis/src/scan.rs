@@ -9,13 +9,13 @@ use crate::store::Store;
 /// How many keys Redis looks at for one answer: it takes a third of a millisecond.
 const STEP: usize = 1_000;
 
-/// A walk over the keys that begin with a text and have a type, on every server, in steps.
+/// A walk over the keys that begin with a text, of one type or any, on every server, in steps.
 #[derive(Debug)]
 pub(crate) struct Scan {
     store: Store,
     operation: Operation,
     pattern: String,
-    kind: &'static str,
+    kind: Option<&'static str>,
     /// Where to go; the last is where we are. A single server has no name.
     nodes: Vec<Option<Node>>,
     cursor: u64,
@@ -27,12 +27,12 @@ impl Store {
         &self,
         operation: Operation,
         beginning: &str,
-        kind: &'static str,
+        kind: impl Into<Option<&'static str>>,
     ) -> Result<Scan> {
         let operation = operation.bulk();
         let nodes = self.service.nodes(operation).await?;
         let pattern = pattern(beginning);
-        Ok(Scan { store: self.clone(), operation, pattern, kind, nodes, cursor: 0 })
+        Ok(Scan { store: self.clone(), operation, pattern, kind: kind.into(), nodes, cursor: 0 })
     }
 }
 
@@ -42,7 +42,8 @@ impl Scan {
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
         let Some(node) = self.nodes.last() else { return Ok(None) };
         let scan = Command::keyless("SCAN").arg(self.cursor);
-        let scan = scan.arg("MATCH").arg(&self.pattern).arg("COUNT").arg(STEP).arg("TYPE").arg(self.kind);
+        let scan = scan.arg("MATCH").arg(&self.pattern).arg("COUNT").arg(STEP);
+        let scan = self.kind.into_iter().fold(scan, |scan, kind| scan.arg("TYPE").arg(kind));
         let (cursor, keys) = self.store.call_one(self.operation, scan.at(node.clone())).await?;
         self.cursor = cursor;
         if cursor == 0 {

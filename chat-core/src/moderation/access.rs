@@ -36,7 +36,8 @@ struct Fixed {
 /// Decides for every service: deny by default, from one table, and the same answer whether the conversation does not
 /// exist or the actor may not see it.
 ///
-/// Membership and role come from the room index in one round trip. Truth is asked when the index does not know the room.
+/// Membership and role come from the room index in one round trip. Truth is asked when the index does not know the room,
+/// and while it is away: the index is derived, and nobody is turned away for its sake.
 #[derive(Debug)]
 pub struct AccessGuard {
     rooms: Arc<dyn RoomStore>,
@@ -88,10 +89,11 @@ impl AccessGuard {
     /// Those of the stores.
     pub async fn role(&self, user: &UserId, conversation: &ConversationId) -> Result<Option<RoomRole>> {
         let asked = std::slice::from_ref(user);
-        if let Some(roles) = self.rooms.roles(&RoomId::from(conversation), asked).await? {
-            return Ok(roles.into_iter().next().flatten());
+        match self.rooms.roles(&RoomId::from(conversation), asked).await {
+            Ok(Some(roles)) => return Ok(roles.into_iter().next().flatten()),
+            Ok(None) => self.index(conversation).await.or_else(outlive)?,
+            Err(outage) => outlive(outage)?,
         }
-        self.index(conversation).await?;
         Ok(self.conversations.member(conversation, user).await?.map(|member| member.role))
     }
 
@@ -165,6 +167,11 @@ impl AccessGuard {
         self.fixed.insert(conversation.clone(), fixed.clone());
         Ok(Some(fixed))
     }
+}
+
+/// The index is away: truth answers instead.
+fn outlive(error: Error) -> Result<()> {
+    if error.is_transient() { Ok(()) } else { Err(error) }
 }
 
 fn denied() -> Result<Access> {

@@ -181,15 +181,17 @@ impl Chat {
         Ok(mentions)
     }
 
-    /// Which of these users are members: the index knows, else truth.
+    /// Which of these users are members: the index knows, else truth, also while the index is away.
     pub(super) async fn are_members(
         &self,
         conversation: &ConversationId,
         users: &[UserId],
     ) -> Result<Vec<bool>> {
         let ports = &self.inner.ports;
-        if let Some(roles) = ports.rooms.roles(&RoomId::from(conversation), users).await? {
-            return Ok(roles.into_iter().map(|role| role.is_some()).collect());
+        match ports.rooms.roles(&RoomId::from(conversation), users).await {
+            Ok(Some(roles)) => return Ok(roles.into_iter().map(|role| role.is_some()).collect()),
+            Err(error) if !error.is_transient() => return Err(error),
+            Ok(None) | Err(_) => {}
         }
         let members = ports.conversations.members_by_id(conversation, users).await?;
         Ok(members.into_iter().map(|member| member.is_some()).collect())

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use chat_core::error::Error;
 use chat_server::config::{Config, HELP};
-use chat_server::wiring::{self, Wired};
+use chat_server::wiring;
 use chat_server::{Options, Server, logs};
 use tokio::net::TcpListener;
 
@@ -43,10 +43,10 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::default().with_dev(config.dev);
     let listener = TcpListener::bind(config.listen).await?;
     let address = listener.local_addr()?;
-    let Wired { chat, redis } = wiring::chat(config.settings, config.redis.as_ref())?;
-    let server = Server::start(chat, config.auth, options).await?;
-    if let Some(redis) = redis {
-        server.watch_redis(redis);
+    let wired = wiring::chat(config.settings, config.redis.as_ref())?;
+    let server = Server::start(wired.chat.clone(), config.auth, options).await?;
+    if let Some(redis) = &wired.redis {
+        server.watch_redis(redis.service.clone());
     }
     if config.dev {
         let secret = if config.made_up_secret { ", with a secret made up for this run" } else { "" };
@@ -56,6 +56,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let stop = told_to_stop()?;
     println!("http://{address}");
     server.serve(listener, stop).await?;
+    wired.end().await;
     Ok(())
 }
 

@@ -171,7 +171,12 @@ async fn arrive(app: &App, conn: &Conn) -> Result<()> {
     let joined = joined(app, conn.user()).await;
     app.sockets.settle(conn, joined.as_deref().unwrap_or_default());
     joined?;
-    app.chat.connect(&conn.actor, conn.device.clone()).await.map(drop)
+    match app.chat.connect(&conn.actor, conn.device.clone()).await {
+        // Presence is away, and nobody is turned away for it: the heartbeat says that they are here when it is back.
+        Err(error) if error.is_transient() => report("connect", &error),
+        answer => drop(answer?),
+    }
+    Ok(())
 }
 
 /// The conversations of a user.
