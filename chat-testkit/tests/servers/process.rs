@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 
-use chat_testkit::server::Redis;
+use chat_testkit::server::{Redis, RedisOptions};
 use chat_testkit::wait::until;
 use chat_testkit::{Absent, trials};
 
@@ -18,6 +18,8 @@ trials! { needs "redis":
     a_killed_test_leaves_no_server,
     a_server_in_a_static_ends_with_the_test,
     a_hung_server_of_a_killed_test_is_gone_too,
+    the_server_of_the_environment_is_used_and_left_alone,
+    a_server_of_the_environment_that_is_not_there_is_absent,
 }
 
 /// Set for a copy of this binary that only spawns a server, and says what is to become of itself.
@@ -28,6 +30,13 @@ pub(crate) fn child() -> Option<ExitCode> {
     static SERVER: OnceLock<Redis> = OnceLock::new();
 
     let what = std::env::var(CHILD).ok()?;
+    if what == "find" {
+        match Redis::find_or_spawn() {
+            Ok(redis) => println!("{} {}", redis.url(), redis.command(&["INCR", "found"])),
+            Err(Absent(why)) => println!("absent {why}"),
+        }
+        return Some(ExitCode::SUCCESS);
+    }
     let redis = SERVER.get_or_init(|| Redis::spawn().expect("the parent found one"));
     println!("{} {}", redis.address(), redis.process().folder().display());
     if what == "hung" {
@@ -41,6 +50,14 @@ pub(crate) fn child() -> Option<ExitCode> {
 
 fn answers(address: &str) -> bool {
     TcpStream::connect(address).is_ok()
+}
+
+/// What a copy of this binary finds at this URL.
+fn found(url: &str) -> String {
+    let mut copy = Command::new(std::env::current_exe().unwrap());
+    let output = copy.env(CHILD, "find").env("CHAT_TEST_REDIS_URL", url).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
 /// A copy of this binary with a server of its own: itself, the server's address and its folder.
@@ -106,5 +123,23 @@ async fn a_hung_server_of_a_killed_test_is_gone_too() -> Result<(), Absent> {
     copy.kill().unwrap();
     copy.wait().unwrap();
     gone(&address, &folder);
+    Ok(())
+}
+
+async fn the_server_of_the_environment_is_used_and_left_alone() -> Result<(), Absent> {
+    let redis = Redis::spawn_with(&RedisOptions::default().password("secret"))?;
+    let url = format!("redis://:secret@{}/3", redis.address());
+    assert_eq!(found(&url), format!("{url} 1"));
+    assert_eq!(found(&url), format!("{url} 2"));
+    assert_eq!(redis.info("db3").and_then(|db| db.split(',').next().map(str::to_owned)).unwrap(), "keys=1");
+    Ok(())
+}
+
+async fn a_server_of_the_environment_that_is_not_there_is_absent() -> Result<(), Absent> {
+    let redis = Redis::spawn_with(&RedisOptions::default().password("secret"))?;
+    let wrong = format!("redis://:wrong@{}", redis.address());
+    assert!(found(&wrong).starts_with("absent nothing answers"));
+    redis.kill();
+    assert!(found(&redis.url()).starts_with("absent nothing answers"));
     Ok(())
 }
