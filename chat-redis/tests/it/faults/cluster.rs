@@ -16,13 +16,13 @@ trials! { needs "redis":
     a_script_flush_on_every_node_is_not_noticed,
 }
 
-fn client(cluster: &RedisCluster, timing: Timing) -> Client {
+pub(super) fn client(cluster: &RedisCluster, timing: Timing) -> Client {
     let nodes: Vec<&str> = cluster.nodes().iter().map(Server::address).collect();
     Client::lazy(&format!("redis+cluster://{}", nodes.join(",")), timing)
 }
 
 /// The slots there are keys in, with their nodes.
-fn used_slots(cluster: &RedisCluster) -> Vec<(u16, usize)> {
+pub(super) fn used_slots(cluster: &RedisCluster) -> Vec<(u16, usize)> {
     let keys = cluster.nodes().iter().enumerate().flat_map(|(node, server)| {
         let keys = server.command(&["KEYS", "*"]);
         keys.list().iter().map(|key| (cluster.slot(key.text()), node)).collect::<Vec<_>>()

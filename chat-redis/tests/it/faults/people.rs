@@ -1,4 +1,4 @@
-//! People come, go, write and read while connections break, scripts vanish and servers die: every edge is handed
+//! People come, go, write and read while connections break, scripts vanish, nodes die and slots move: every edge is handed
 //! out once, and every number equals a recount.
 
 use std::collections::BTreeSet;
@@ -12,16 +12,18 @@ use chat_core::store::presence::Connect;
 use chat_core::store::unread::Recorded;
 use chat_core::store::{PresenceStore, UnreadStoreExt};
 use chat_testkit::proxy::{Protocol, Proxy, Request};
-use chat_testkit::server::{Redis as Server, RedisOptions};
+use chat_testkit::server::{Redis as Server, RedisCluster, RedisOptions};
 use chat_testkit::wait::eventually;
 use chat_testkit::{Absent, trials};
 use tokio::task::JoinHandle;
 
+use super::cluster;
 use super::load::{Client, brisk, honest, patient};
 
 trials! { needs "redis":
     edges_and_counts_survive_a_storm_of_killed_connections,
     edges_and_counts_survive_lost_answers,
+    edges_and_counts_survive_slots_that_move,
     a_killed_server_comes_back_to_the_same_counts,
 }
 
@@ -216,6 +218,23 @@ async fn edges_and_counts_survive_lost_answers() -> Result<(), Absent> {
         eventually("an answer to be lost", there).await;
     }
     crowd.rounds(20).await;
+    crowd.settle(&client).await;
+    Ok(())
+}
+
+async fn edges_and_counts_survive_slots_that_move() -> Result<(), Absent> {
+    let cluster = RedisCluster::spawn(3)?;
+    let client = cluster::client(&cluster, patient());
+    let crowd = Crowd::begin(&client, 8, true);
+    crowd.rounds(50).await;
+    let slots = cluster::used_slots(&cluster);
+    assert!(slots.len() >= 16);
+    for (slot, node) in slots {
+        let migration = cluster.migrate(slot, node, (node + 1) % 3);
+        migration.move_keys(3);
+        migration.finish();
+        crowd.rounds(5).await;
+    }
     crowd.settle(&client).await;
     Ok(())
 }
