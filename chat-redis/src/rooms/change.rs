@@ -7,7 +7,7 @@ use chat_core::error::Result;
 use chat_core::store::rooms::{REMOVAL_MEMORY, RoomChange, RoomChanged};
 
 use super::record::{rank, seated};
-use super::{RedisRooms, shard, sized, unknown};
+use super::{PART, RedisRooms, shard, sized, unknown};
 use crate::connection::{Command, Operation};
 use crate::error::corrupt;
 use crate::once::OperationId;
@@ -18,15 +18,13 @@ const ROLES: Operation = Operation::read("rooms.roles");
 
 /// The field that every room has.
 const LIFE: &str = "\u{1}i";
-/// How many changes one script makes at most.
-const CHANGES: usize = 250;
 
 scripts! { CHANGE_MEMBERS = "rooms", "rooms_change"; }
 
 impl RedisRooms {
     pub(super) async fn change(&self, room: &RoomId, changes: &[RoomChange]) -> Result<Vec<RoomChanged>> {
         let mut outcomes = Vec::with_capacity(changes.len());
-        for part in changes.chunks(CHANGES) {
+        for part in changes.chunks(PART) {
             let answer: Option<String> = self.store.call_one(CHANGE, self.change_part(room, part)).await?;
             let answer = answer.ok_or_else(|| unknown(CHANGE, room))?;
             if answer.len() != part.len() {

@@ -20,7 +20,7 @@
 //! * The index by age is lazy: activity in an active room only writes the room, and whoever ages asks the room again.
 //! * Answers that are handed out once are remembered for half a minute under the operation's own id, for a repeat
 //!   whose first reply was lost.
-//! * No script changes more than 500 members. The lists of more than that follow as a *chore*, in parts; what a crash
+//! * No script changes more than 250 members. The lists of more than that follow as a *chore*, in parts; what a crash
 //!   leaves over of it is done by [`age`](RoomStore::age).
 
 mod change;
@@ -48,7 +48,7 @@ use crate::presence::RedisPresence;
 use crate::store::Store;
 
 /// How many members or rooms one script changes at most, so that it holds the server for about a millisecond.
-const PART: usize = 500;
+const PART: usize = 250;
 /// From how many items on a reply travels apart from the short ones.
 const LONG: usize = 250;
 
@@ -61,7 +61,7 @@ const LONG: usize = 250;
 ///
 /// | operation | commands | round trips |
 /// |---|---|---|
-/// | `create` | 1; of more than 500 first members, 2 more per 500 | as many |
+/// | `create` | 1; of more than 250 first members, 2 more per 250 | as many |
 /// | `get_many`, `touch_many` | one a shard, at most 16 | 1 |
 /// | `change_members` | 1 per 250 changes | as many |
 /// | `roles` | 1 `HMGET` | 1 |
@@ -70,7 +70,7 @@ const LONG: usize = 250;
 /// | `online` | 2, and 2 questions to presence | 3; 1 more for a new peak, or if a member comes or goes meanwhile |
 /// | `stats` | as `online`; 1 more per 2500 members, and as many questions to presence | as many |
 /// | `age` | 16 if nothing is due, 16 more per 1600 steps | 1 to 2, then 1 per 1600 steps |
-/// | `delete` | 1; of more than 500 members, 1 more per 500 | as many |
+/// | `delete` | 1; of more than 250 members, 1 more per 250 | as many |
 #[derive(Debug)]
 pub struct RedisRooms {
     store: Store,

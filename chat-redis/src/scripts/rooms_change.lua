@@ -47,6 +47,8 @@ end
 
 local count = { ['0'] = tonumber(info[5]), ['1'] = tonumber(info[6]), ['2'] = tonumber(info[7]) }
 
+local since, till = string.format('%.0f', now), string.format('%.0f', now + ARGV[3])
+
 local function apply(person, role, version)
   local known = person.version or '0'
   if version ~= '0' and older(version, known) then return 'O' end
@@ -62,7 +64,7 @@ local function apply(person, role, version)
   elseif limit and count['0'] + count['1'] + count['2'] >= limit then
     return 'F'
   else
-    person.role, person.since, person.removed = role, string.format('%.0f', now), nil
+    person.role, person.since, person.removed = role, since, nil
     count[role] = count[role] + 1
   end
   person.version = version
@@ -96,8 +98,7 @@ for nth, user in ipairs(users) do
       redis.call('ZREM', person.list, id)
     end
     if person.removed then
-      local mark = life .. ' ' .. person.version .. ' ' .. string.format('%.0f', now + ARGV[3])
-      redis.call('SET', person.removal, mark, 'PX', ARGV[4])
+      redis.call('SET', person.removal, life .. ' ' .. person.version .. ' ' .. till, 'PX', ARGV[4])
     end
   end
 end

@@ -31,12 +31,12 @@ redis.call('HSET', room, '\1i', operation, '\1k', kind, '\1m', limit, '\1c', now
   '\1r0', ARGV[8], '\1r1', ARGV[9], '\1r2', ARGV[10], '\1p', 0, '\1t', 0)
 if name then redis.call('HSET', room, '\1n', name) end
 redis.call('ZADD', KEYS[4], now, id)
-local seats, places = {}, {}
+local since, seats, places = string.format('%.0f', now), {}, {}
 for nth = 1, #KEYS - 8 do
   local at = 9 + 3 * nth
   local user = ARGV[at]
   seats[#seats + 1] = user
-  seats[#seats + 1] = ARGV[at + 1] .. ' ' .. ARGV[at + 2] .. ' ' .. string.format('%.0f', now)
+  seats[#seats + 1] = ARGV[at + 1] .. ' ' .. ARGV[at + 2] .. ' ' .. since
   places[#places + 1] = 0
   places[#places + 1] = user
   redis.call('ZADD', KEYS[8 + nth], 0, id)

@@ -2,10 +2,10 @@
 -- KEYS: staged room, staged order. ARGV: for each member user, role, version.
 -- Result: how many are staged.
 -- Atomic, and seen by nobody. What is not used within ten minutes goes by itself.
-local seats, places = {}, {}
+local since, seats, places = string.format('%.0f', now), {}, {}
 for at = 2, #ARGV, 3 do
   seats[#seats + 1] = ARGV[at]
-  seats[#seats + 1] = ARGV[at + 1] .. ' ' .. ARGV[at + 2] .. ' ' .. string.format('%.0f', now)
+  seats[#seats + 1] = ARGV[at + 1] .. ' ' .. ARGV[at + 2] .. ' ' .. since
   places[#places + 1] = 0
   places[#places + 1] = ARGV[at]
 end
