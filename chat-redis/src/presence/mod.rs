@@ -15,6 +15,9 @@
 //!
 //! Counts are of everybody announced: what is over but not swept yet is subtracted when somebody asks.
 //!
+//! An edge is handed out once, also when its reply is lost: each call has a name, a script remembers what it answered
+//! under that name for 30 seconds (in the record, or beside the index when it is about several users), and gives it again.
+//!
 //! # Cost
 //!
 //! | operation | commands | round trips |
@@ -33,7 +36,7 @@
 //!
 //! Shards cannot be counted together in one command. Every `connect` answers how many are announced in its shard, so a
 //! node adds up what it has seen of all shards, and asks them only when that could be a new peak and it is not sure of
-//! it: at its first connect, when it has not looked at some shard for five seconds, or while bounds have passed that
+//! it: at its first connect, when it has not looked at some shard for ten seconds, or while bounds have passed that
 //! nobody has looked at. Alone on its Redis a node never misses a peak; what other nodes do is known to it with the next
 //! sweep. What it noticed is saved with its next `sweep` or `stats`.
 //!
@@ -48,6 +51,7 @@ mod record;
 mod stats;
 mod sweep;
 
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -58,7 +62,7 @@ use chat_core::domain::{Presence, SessionId, Transition, UserId, Visibility};
 use chat_core::error::Result;
 use chat_core::store::PresenceStore;
 use chat_core::store::presence::{Connect, Renewal};
-use redis::FromRedisValue;
+use redis::{FromRedisValue, ParsingError, Value};
 
 use crate::connection::{Command, Operation};
 use crate::error::corrupt;
@@ -76,10 +80,10 @@ scripts! {
     RENEW_SCRIPT = "presence", "presence_renew";
     ONLINE_SCRIPT = "presence", "presence_online";
     GET_SCRIPT = "presence", "presence_get";
-    TOUCH_SCRIPT = "presence", "presence_touch";
-    IDLE_SCRIPT = "presence", "presence_idle";
-    CHOOSE_SCRIPT = "presence", "presence_choose";
-    SHOW_SCRIPT = "presence", "presence_show";
+    TOUCH_SCRIPT = "presence", "presence_once", "presence_touch";
+    IDLE_SCRIPT = "presence", "presence_once", "presence_idle";
+    CHOOSE_SCRIPT = "presence", "presence_once", "presence_choose";
+    SHOW_SCRIPT = "presence", "presence_once", "presence_show";
 }
 
 const CONNECT: Operation = Operation::write("presence.connect");
@@ -101,30 +105,58 @@ pub struct RedisPresence {
     store: Store,
     peak: Peak,
     unheard: Unheard,
+    /// At which shard the next sweep begins, so that a small limit is not always spent on the same ones.
+    first: AtomicUsize,
 }
 
 impl RedisPresence {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, peak: Peak::new(), unheard: Unheard::default() }
+        Self { store, peak: Peak::new(), unheard: Unheard::default(), first: AtomicUsize::new(0) }
     }
 
     /// A script of a shard that has no answer to remember.
     fn script(&self, script: &'static Script, shard: Shard) -> Command {
-        self.script_at(script, shard, "-")
+        self.store.script(script, &[self.index(shard), self.no_answer(shard)])
     }
 
     /// A script of a shard that remembers its answer to this call.
     fn script_once(&self, script: &'static Script, shard: Shard, call: OperationId) -> Command {
-        self.script_at(script, shard, &call.to_string())
+        self.store.script(script, &[self.index(shard), self.answer(shard, call)])
     }
 
-    fn script_at(&self, script: &'static Script, shard: Shard, answer: &str) -> Command {
-        let key = |parts: &[&str]| self.store.keys.sharded("p", shard, parts);
-        self.store.script(script, &[key(&["i"]), key(&["o", answer])])
+    /// A script about a user's sessions, which remembers its answer in the user's record.
+    fn script_of(&self, script: &'static Script, user: &UserId) -> Command {
+        let shard = shard_of(user);
+        let keys = [self.index(shard), self.no_answer(shard), self.leases(user), self.record(user)];
+        self.store.script(script, &keys)
+    }
+
+    /// A script about what a user has chosen.
+    fn script_of_record(&self, script: &'static Script, user: &UserId) -> Command {
+        let shard = shard_of(user);
+        let keys = [self.index(shard), self.answer(shard, OperationId::new()), self.record(user)];
+        self.store.script(script, &keys).arg(user.as_str())
+    }
+
+    fn index(&self, shard: Shard) -> Key {
+        self.store.keys.sharded("p", shard, &["i"])
+    }
+
+    fn answer(&self, shard: Shard, call: OperationId) -> Key {
+        self.store.keys.sharded("p", shard, &["o", &call.to_string()])
+    }
+
+    /// A key that never is: see `presence.lua`.
+    fn no_answer(&self, shard: Shard) -> Key {
+        self.store.keys.sharded("p", shard, &["o", "-"])
     }
 
     fn leases(&self, user: &UserId) -> Key {
         self.store.keys.sharded("p", shard_of(user), &["u", user.as_str()])
+    }
+
+    fn record(&self, user: &UserId) -> Key {
+        self.store.keys.sharded("p", shard_of(user), &["h", user.as_str()])
     }
 
     /// Asks every shard about its part of the items, at once; one answer per item, in their order.
@@ -157,7 +189,7 @@ impl RedisPresence {
     ) -> Result<Vec<Renewal>> {
         let until = deadline(self.store.now(), lease);
         let command = |shard, part: Vec<&(UserId, SessionId)>| {
-            self.peak.shortened(shard, until);
+            self.peak.may_end(shard, until);
             let command = self.script(&RENEW_SCRIPT, shard).arg(millis(lease));
             part.into_iter()
                 .fold(command, |command, (user, session)| command.arg(user.as_str()).arg(session.as_str()))
@@ -181,23 +213,25 @@ impl RedisPresence {
 impl PresenceStore for RedisPresence {
     async fn connect(&self, connect: &Connect) -> Result<Transition> {
         let device = match &connect.device {
-            Some(device) => serde_json::to_string(device).map_err(|error| corrupt(CONNECT, error))?,
+            Some(device) => record::device_text(device).map_err(|error| corrupt(CONNECT, error))?,
             None => String::new(),
         };
         let shard = shard_of(&connect.user);
         let command = self
-            .script_once(&CONNECT_SCRIPT, shard, OperationId::new())
+            .script_of(&CONNECT_SCRIPT, &connect.user)
             .arg(connect.user.as_str())
             .arg(connect.session.as_str())
             .arg(millis(connect.lease))
+            .arg(OperationId::new())
             .arg(device);
-        let (edge, announced): (String, u64) = self.store.call_one(CONNECT, command).await?;
+        let edge: Edge = self.store.call_one(CONNECT, command).await?;
         let now = self.store.now();
-        self.peak.connected(shard, announced, deadline(now, connect.lease));
+        self.peak.changed(shard, edge.announced);
+        self.peak.may_end(shard, deadline(now, connect.lease));
         if self.peak.is_in_doubt(now) {
             self.take_census().await;
         }
-        transition(CONNECT, &edge)
+        edge.transition(CONNECT)
     }
 
     async fn renew_many(&self, sessions: &[(UserId, SessionId)], lease: Duration) -> Result<Vec<Renewal>> {
@@ -208,12 +242,11 @@ impl PresenceStore for RedisPresence {
     }
 
     async fn disconnect(&self, user: &UserId, session: &SessionId) -> Result<Transition> {
-        let shard = shard_of(user);
-        let command = self.script_once(&DISCONNECT_SCRIPT, shard, OperationId::new());
-        let command = command.arg(user.as_str()).arg(session.as_str());
-        let (edge, announced): (String, u64) = self.store.call_one(DISCONNECT, command).await?;
-        self.peak.disconnected(shard, announced);
-        transition(DISCONNECT, &edge)
+        let command = self.script_of(&DISCONNECT_SCRIPT, user);
+        let command = command.arg(user.as_str()).arg(session.as_str()).arg(OperationId::new());
+        let edge: Edge = self.store.call_one(DISCONNECT, command).await?;
+        self.peak.changed(shard_of(user), edge.announced);
+        edge.transition(DISCONNECT)
     }
 
     async fn sweep(&self, limit: usize) -> Result<Vec<Lapse>> {
@@ -258,14 +291,12 @@ impl PresenceStore for RedisPresence {
         let chosen = chosen.and_then(|chosen| Some((chosen.holds(now)?.as_str(), chosen.until)));
         let (status, until) = chosen.unwrap_or(("", None));
         let until = until.map(|until| until.as_millis().to_string()).unwrap_or_default();
-        let command = self.script_once(&CHOOSE_SCRIPT, shard_of(user), OperationId::new());
-        let command = command.arg(user.as_str()).arg(status).arg(until);
+        let command = self.script_of_record(&CHOOSE_SCRIPT, user).arg(status).arg(until);
         self.store.call_one::<i64>(CHOOSE, command).await.map(drop)
     }
 
     async fn set_visibility(&self, user: &UserId, visibility: Visibility) -> Result<()> {
-        let command = self.script_once(&SHOW_SCRIPT, shard_of(user), OperationId::new());
-        let command = command.arg(user.as_str()).arg(record::visibility_text(visibility));
+        let command = self.script_of_record(&SHOW_SCRIPT, user).arg(record::visibility_text(visibility));
         self.store.call_one::<i64>(SHOW, command).await.map(drop)
     }
 
@@ -312,15 +343,32 @@ fn deadline(now: Timestamp, lease: Duration) -> Timestamp {
     now.after(Duration::from_millis(millis(lease)))
 }
 
-/// An edge as the scripts say it.
-fn transition(operation: Operation, edge: &str) -> Result<Transition> {
-    match edge {
-        "-" => Ok(Transition::None),
-        "on" => Ok(Transition::WentOnline),
-        "off" => Ok(Transition::WentOffline),
-        lapsed_at => {
-            let lapsed_at = lapsed_at.parse().map_err(|error| corrupt(operation, error))?;
-            Ok(Transition::CameBack { lapsed_at: Timestamp::from_millis(lapsed_at) })
+/// An edge as the scripts say it: `-` for none, `on`, `off`, or when the last lease had run out; and how many users are
+/// announced in the shard when it is one.
+struct Edge {
+    said: String,
+    announced: Option<u64>,
+}
+
+impl FromRedisValue for Edge {
+    fn from_redis_value(value: Value) -> std::result::Result<Self, ParsingError> {
+        let Value::Array(parts) = value else { return Err("an edge is an array".into()) };
+        let mut parts = parts.into_iter();
+        let said = redis::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
+        Ok(Self { said, announced: redis::from_redis_value(parts.next().unwrap_or(Value::Nil))? })
+    }
+}
+
+impl Edge {
+    fn transition(&self, operation: Operation) -> Result<Transition> {
+        match self.said.as_str() {
+            "-" => Ok(Transition::None),
+            "on" => Ok(Transition::WentOnline),
+            "off" => Ok(Transition::WentOffline),
+            lapsed_at => {
+                let lapsed_at = lapsed_at.parse().map_err(|error| corrupt(operation, error))?;
+                Ok(Transition::CameBack { lapsed_at: Timestamp::from_millis(lapsed_at) })
+            }
         }
     }
 }

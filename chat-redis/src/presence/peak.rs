@@ -11,7 +11,7 @@ use crate::clock::Stopwatch;
 use crate::keys::{SHARDS, Shard};
 
 /// How long what was seen of a shard is good for: other nodes work on it too.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(10);
 
 /// What a node has seen.
 #[derive(Debug)]
@@ -59,29 +59,20 @@ impl Peak {
         }
     }
 
-    pub(super) fn connected(&self, shard: Shard, announced: u64, until: Timestamp) {
-        self.update(shard, |tally| {
-            tally.announced = announced;
-            tally.sure_until = tally.sure_until.min(until);
-        });
-    }
-
-    pub(super) fn disconnected(&self, shard: Shard, announced: u64) {
-        self.update(shard, |tally| tally.announced = announced);
-    }
-
-    /// Some lease of the shard may end this early.
-    pub(super) fn shortened(&self, shard: Shard, until: Timestamp) {
-        if let Some(Some(tally)) = self.seen.lock().shards.get_mut(shard.index()) {
-            tally.sure_until = tally.sure_until.min(until);
+    /// An edge was handed out, after which so many are announced.
+    pub(super) fn changed(&self, shard: Shard, announced: Option<u64>) {
+        let seen_at = self.watch.elapsed();
+        if let Some(announced) = announced
+            && let Some(Some(tally)) = self.seen.lock().shards.get_mut(shard.index())
+        {
+            (tally.announced, tally.seen_at) = (announced, seen_at);
         }
     }
 
-    fn update(&self, shard: Shard, change: impl FnOnce(&mut Tally)) {
-        let seen_at = self.watch.elapsed();
+    /// Some lease of the shard may end this early.
+    pub(super) fn may_end(&self, shard: Shard, until: Timestamp) {
         if let Some(Some(tally)) = self.seen.lock().shards.get_mut(shard.index()) {
-            tally.seen_at = seen_at;
-            change(tally);
+            tally.sure_until = tally.sure_until.min(until);
         }
     }
 

@@ -31,14 +31,17 @@ impl Found {
         let Ok([active, idle, chosen, until, visibility]) = <[_; FIELDS]>::try_from(self.values) else {
             return Err(corrupt(GET, "a record without its fields"));
         };
-        if of_sessions.len() != self.sessions.len() {
+        if of_sessions.len() != 2 * self.sessions.len() {
             return Err(corrupt(GET, "a record without its sessions"));
         }
         let chosen = match chosen {
-            Some(status) => Some(ChosenStatus { status: status_of(&status)?, until: timestamp(until)? }),
+            Some(status) => Some(ChosenStatus {
+                status: status_of(&status)?,
+                until: until.as_deref().map(at).transpose()?,
+            }),
             None => None,
         };
-        let sessions = self.sessions.into_iter().zip(of_sessions);
+        let sessions = self.sessions.into_iter().zip(of_sessions.chunks(2));
         let sessions = sessions.map(|((id, until), begun)| session(&id, until, begun));
         let sessions = sessions.collect::<Result<Vec<_>>>()?;
         Ok(Presence {
@@ -46,28 +49,33 @@ impl Found {
             idle: idle.is_some() && !sessions.is_empty(),
             sessions,
             chosen: chosen.filter(|chosen| chosen.holds(now).is_some()),
-            last_active: timestamp(active)?,
+            last_active: active.as_deref().map(at).transpose()?,
             last_seen_visibility: visibility.map_or(Ok(Visibility::Everyone), |text| visibility_of(&text))?,
         })
     }
 }
 
-/// `begun` is what the record says of a session: when, by which operation, what that answered, and the device.
-fn session(id: &str, until: u64, begun: Option<String>) -> Result<Session> {
-    let begun = begun.ok_or_else(|| corrupt(GET, "a session without a beginning"))?;
-    let mut parts = begun.splitn(4, ' ');
-    let connected_at = timestamp(parts.next().map(str::to_owned))?.unwrap_or_default();
-    let device = match parts.nth(2) {
-        None | Some("") => None,
-        Some(json) => Some(serde_json::from_str::<Device>(json).map_err(|error| corrupt(GET, error))?),
-    };
+/// A record says of a session when it began, by which operation and what that answered, and its device.
+fn session(id: &str, until: u64, kept: &[Option<String>]) -> Result<Session> {
+    let [Some(begun), device] = kept else { return Err(corrupt(GET, "a session without a beginning")) };
+    let connected_at = begun.split(' ').next().map(at).transpose()?.unwrap_or_default();
+    let device = device.as_deref().map(device_of).transpose()?;
     let id = SessionId::new(id).map_err(|error| corrupt(GET, error))?;
     Ok(Session { id, device, connected_at, lease_until: Timestamp::from_millis(until) })
 }
 
-fn timestamp(text: Option<String>) -> Result<Option<Timestamp>> {
-    let parse = |text: String| text.parse().map(Timestamp::from_millis).map_err(|error| corrupt(GET, error));
-    text.map(parse).transpose()
+/// As a record has it: short, because Redis packs a hash whose values have up to 64 bytes.
+pub(super) fn device_text(device: &Device) -> serde_json::Result<String> {
+    serde_json::to_string(&(&device.id, &device.name, &device.platform))
+}
+
+fn device_of(text: &str) -> Result<Device> {
+    let (id, name, platform) = serde_json::from_str(text).map_err(|error| corrupt(GET, error))?;
+    Ok(Device { id, name, platform })
+}
+
+fn at(millis: &str) -> Result<Timestamp> {
+    millis.parse().map(Timestamp::from_millis).map_err(|error| corrupt(GET, error))
 }
 
 fn status_of(text: &str) -> Result<PresenceStatus> {

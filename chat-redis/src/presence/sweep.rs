@@ -1,5 +1,7 @@
 //! Taking users offline whose leases ran out.
 
+use std::sync::atomic::Ordering;
+
 use chat_core::clock::Timestamp;
 use chat_core::domain::UserId;
 use chat_core::domain::presence::Lapse;
@@ -15,7 +17,8 @@ use crate::once::OperationId;
 use crate::script::scripts;
 
 scripts! {
-    SWEEP_SCRIPT = "presence", "presence_ends", "presence_minutes", "presence_sweep";
+    SWEEP_SCRIPT =
+        "presence", "presence_once", "presence_ends", "presence_minutes", "presence_sweep";
 }
 
 const SWEEP: Operation = Operation::write("presence.sweep");
@@ -55,7 +58,9 @@ impl RedisPresence {
     /// Every shard is swept on its own, so that one which cannot be reached loses nobody's edge in another.
     pub(super) async fn sweep_shards(&self, limit: usize) -> Result<Vec<Lapse>> {
         let (mut lapses, mut failure) = (Vec::new(), None);
+        let first = self.first.fetch_add(1, Ordering::Relaxed) % usize::from(SHARDS);
         let mut open: Vec<Shard> = Shard::all().collect();
+        open.rotate_left(first);
         let sweeping = async {
             while lapses.len() < limit && !open.is_empty() && failure.is_none() {
                 let left = limit - lapses.len();

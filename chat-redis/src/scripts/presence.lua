@@ -1,27 +1,25 @@
 -- Begins every script of presence. KEYS[1] is the shard's index, `prefix:p:{tag}:i`; KEYS[2] is where the answer to this
--- call is kept, or a key that never is. Every other key is built beside them, in their slot, from ids encoded as in keys.rs;
--- see presence/mod.rs for what they hold. While a slot moves, the second key is missing, so that a cluster refuses the
--- whole script until it has moved, and nothing is done by halves.
+-- call is kept, or a key that never is. While a slot moves, that one is missing, so that a cluster refuses the whole script
+-- until it has moved, and nothing is done by halves. Every other key is built beside them, in their slot, from ids encoded
+-- as in keys.rs; see presence/mod.rs for what they hold.
 local index = KEYS[1]
 local base = string.sub(index, 1, -2)
 local counts, listing = base .. 'n', base .. 'l'
 -- The last millisecond there is: 9999-12-30.
 local LAST = 253402207200000
-local ENCODED = {['%'] = '%25', [':'] = '%3A', ['{'] = '%7B', ['}'] = '%7D'}
-
-local function key_of(kind, id)
-  return base .. kind .. ':' .. string.gsub(id, '[%%:{}]', ENCODED)
-end
-
 -- An answer that is handed out once is kept for as long as the same call may be repeated: 30 s.
 local ANSWERS = 30000
 
-local function answered()
-  return redis.call('GET', KEYS[2])
+local function key_of(kind, id)
+  if string.find(id, '[%%:{}]') then
+    id = string.gsub(id, '[%%:{}]', {['%'] = '%25', [':'] = '%3A', ['{'] = '%7B', ['}'] = '%7D'})
+  end
+  return base .. kind .. ':' .. id
 end
 
-local function remember(answer)
-  redis.call('SET', KEYS[2], answer, 'PX', ANSWERS)
+-- A time as text: Lua's own form has 14 digits.
+local function text(time)
+  return string.format('%.0f', time)
 end
 
 -- As what an announced user is counted, by its record alone; nothing is online.

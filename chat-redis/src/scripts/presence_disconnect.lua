@@ -1,34 +1,38 @@
 -- Ends a session.
 --
--- Keys: the shard's index, the answer. Arguments: user, session.
--- Result: {edge, users announced in the shard}. The edge is `-` for none, or `off`.
--- Atomic. Repeated with the same key for its answer it changes nothing and answers the same.
-local user, session = ARGV[2], ARGV[3]
-local leases, record = key_of('u', user), key_of('h', user)
+-- Keys: the shard's index, none, the user's leases, its record. Arguments: user, session, operation.
+-- Result: {edge, users announced in the shard when it is one}. The edge is `-` for none, or `off`.
+-- Atomic. Repeated with the same operation it changes nothing and answers the same.
+local leases, record = KEYS[3], KEYS[4]
+local user, session, operation = ARGV[2], ARGV[3], ARGV[4]
 
-local edge = answered()
-if not edge then
-  local deadline = redis.call('ZSCORE', leases, session)
-  if deadline then
-    redis.call('ZREM', leases, session)
-    local ended = {session, deadline}
-    local last = tonumber(redis.call('ZREVRANGE', leases, 0, 0, 'WITHSCORES')[2])
-    if last and last > now then
-      edge = '-'
-      take_out(record, ended)
-      redis.call('HINCRBY', counts, 'extra', -1)
-    else
-      edge = 'off'
-      if last then
-        for _, lapsed in ipairs(redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES')) do
-          ended[#ended + 1] = lapsed
-        end
-        redis.call('DEL', leases)
-      end
-      take_out(record, ended)
-      goes_offline(user, record, #ended / 2)
-    end
-    remember(edge)
-  end
+local mine, idle, chosen, chosen_until, visibility, answers =
+  unpack(redis.call('HMGET', record, 's:' .. session, 'idle', 'chosen', 'until', 'visibility', 'answers'))
+local known = answer_to(operation, answers)
+if known then return {known, redis.call('ZCARD', index)} end
+
+local deadline = redis.call('ZSCORE', leases, session)
+if not deadline then return {'-'} end
+redis.call('ZREM', leases, session)
+answers = close(mine, deadline, answers)
+redis.call('HDEL', record, 's:' .. session, 'd:' .. session)
+
+local last = tonumber(redis.call('ZREVRANGE', leases, 0, 0, 'WITHSCORES')[2])
+if last and last > now then
+  write_history()
+  redis.call('HINCRBY', counts, 'extra', -1)
+  redis.call('HSET', record, 'answers', with_answer(answers, operation, '-'))
+  return {'-'}
 end
-return {edge or '-', redis.call('ZCARD', index)}
+
+local held = 1
+if last then
+  local lapsed = redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES')
+  answers, held = take_out(record, lapsed, answers), held + #lapsed / 2
+  redis.call('DEL', leases)
+end
+write_history()
+redis.call('HSET', record, 'answers', with_answer(answers, operation, 'off'))
+redis.call('ZREM', index, user)
+goes_offline(user, record, held, idle, chosen, chosen_until, visibility)
+return {'off', redis.call('ZCARD', index)}

@@ -1,9 +1,9 @@
 -- Says all that is known about users.
 --
 -- Keys: the shard's index, none. Arguments: users.
--- Result: of each {{session, deadline, ...}, {active, idle, chosen, until, visibility, session's record, ...}}, with the
--- live sessions only.
-local found, after, step = {}, '(' .. string.format('%.0f', now), 2000
+-- Result: of each {{session, deadline, ...}, {active, idle, chosen, until, visibility, how a session began, its device, how
+-- the next one began, ...}}, with the live sessions only.
+local found, after, step = {}, '(' .. text(now), 2000
 for nth = 2, #ARGV do
   local record = key_of('h', ARGV[nth])
   local sessions = redis.call('ZRANGEBYSCORE', key_of('u', ARGV[nth]), after, '+inf', 'WITHSCORES')
@@ -12,6 +12,7 @@ for nth = 2, #ARGV do
   repeat
     while at <= #sessions and #fields < step do
       fields[#fields + 1] = 's:' .. sessions[at]
+      fields[#fields + 1] = 'd:' .. sessions[at]
       at = at + 2
     end
     for _, value in ipairs(redis.call('HMGET', record, unpack(fields))) do

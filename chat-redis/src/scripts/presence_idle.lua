@@ -13,7 +13,7 @@ for nth = 3, #ARGV do
   local active, idle, chosen = unpack(redis.call('HMGET', record, 'active', 'idle', 'chosen'))
   local inactive = not active or math.max(0, now - active) >= after
   if inactive and not idle then
-    local here = redis.call('ZCOUNT', key_of('u', user), '(' .. string.format('%.0f', now), '+inf')
+    local here = redis.call('ZCOUNT', key_of('u', user), '(' .. text(now), '+inf')
     if here > 0 then
       redis.call('HSET', record, 'idle', 1)
       recount(counted(chosen, false), counted(chosen, true))

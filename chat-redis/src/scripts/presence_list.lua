@@ -8,7 +8,7 @@ if #users == 0 then return {0, '', {}} end
 local found = {}
 for nth, bound in ipairs(redis.call('ZMSCORE', index, unpack(users))) do
   if bound and (tonumber(bound) > now
-      or redis.call('ZCOUNT', key_of('u', users[nth]), '(' .. string.format('%.0f', now), '+inf') > 0) then
+      or redis.call('ZCOUNT', key_of('u', users[nth]), '(' .. text(now), '+inf') > 0) then
     found[#found + 1] = users[nth]
   end
 end

@@ -7,7 +7,7 @@
 -- hour; and as corrections: sessions, users online, away, dnd, invisible}.
 local seen, raised = tonumber(ARGV[2]), {}
 local off = {sessions = 0, online = 0, away = 0, dnd = 0, invisible = 0}
-local at_now = string.format('%.0f', now)
+local at_now = text(now)
 local due = redis.call('ZRANGEBYSCORE', index, '-inf', at_now, 'LIMIT', seen, 256)
 for _, user in ipairs(due) do
   local leases, record = key_of('u', user), key_of('h', user)

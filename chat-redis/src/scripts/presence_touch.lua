@@ -13,7 +13,7 @@ for nth = 2, #ARGV do
   local active, idle, chosen, chosen_until, visibility =
     unpack(redis.call('HMGET', record, 'active', 'idle', 'chosen', 'until', 'visibility'))
   local before = tonumber(active) or -1
-  if now > before then redis.call('HSET', record, 'active', string.format('%.0f', now)) end
+  if now > before then redis.call('HSET', record, 'active', text(now)) end
   -- Who is only touched, and never connects, is remembered from day to day.
   if now - before > 86400000 and redis.call('EXISTS', leases) == 0 then
     retain(record, chosen, chosen_until, visibility)
@@ -21,7 +21,7 @@ for nth = 2, #ARGV do
   if idle then
     redis.call('HDEL', record, 'idle')
     recount(counted(chosen, idle), counted(chosen, false))
-    if redis.call('ZCOUNT', leases, '(' .. string.format('%.0f', now), '+inf') > 0 then
+    if redis.call('ZCOUNT', leases, '(' .. text(now), '+inf') > 0 then
       was, any = 1, true
     end
   end
