@@ -15,11 +15,17 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// # Panics
 /// After [`DEADLINE`], with the name of what did not happen.
 #[track_caller]
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(DEADLINE, what, condition);
+}
+
+/// [`until`], for what may take longer than [`DEADLINE`].
+#[track_caller]
 #[expect(clippy::disallowed_methods, reason = "waiting for another process takes real time")]
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until_within(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} for {what}");
+        assert!(start.elapsed() < deadline, "waited {deadline:?} for {what}");
         std::thread::sleep(PAUSE);
     }
 }

@@ -1,17 +1,22 @@
 //! A master and its replica under three Sentinels, whose failovers are real.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 
 use super::process::Program;
 use super::redis::{Redis, RedisOptions};
 use super::resp::Reply;
 use crate::Absent;
-use crate::wait::until;
+use crate::wait::until_within;
 
 const MISSING: &str = "redis-sentinel is not installed: cargo xtask setup";
 
 /// The name the Sentinels know the master by.
 const NAME: &str = "chat";
+
+/// How long the Sentinels may take: after a stall of two seconds, a slow disk's too, one does nothing for thirty.
+const DEADLINE: Duration = Duration::from_secs(240);
 
 /// One master, one replica, three Sentinels which agree by two.
 #[derive(Debug)]
@@ -98,7 +103,7 @@ impl RedisSentinel {
     pub fn wait_for_new_master(&self) -> &Redis {
         let other = self.other();
         let port = other.port().to_string();
-        until("a new master", || {
+        until_within(DEADLINE, "a new master", || {
             self.sentinels.iter().all(|sentinel| {
                 let named = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
                 matches!(&named, Reply::List(place) if place.last().is_some_and(|named| named.text() == port))
@@ -118,12 +123,14 @@ impl RedisSentinel {
     pub fn revive(&self) {
         let other = self.other();
         other.restart();
-        until("the old master to be a replica", || other.info("master_link_status").as_deref() == Some("up"));
+        until_within(DEADLINE, "the old master to be a replica", || {
+            other.info("master_link_status").as_deref() == Some("up")
+        });
         self.wait_until_watched();
     }
 
     fn wait_until_watched(&self) {
-        until("the Sentinels to know everybody", || {
+        until_within(DEADLINE, "the Sentinels to know everybody", || {
             self.sentinels.iter().all(|sentinel| {
                 let state = fields(&sentinel.command(&["SENTINEL", "MASTER", NAME]));
                 let is = |name: &str, value: &str| state.iter().any(|(n, v)| n == name && v == value);
