@@ -20,7 +20,8 @@ impl Redis {
         let mut removed = 0;
         while let Some(keys) = walk.next().await? {
             let unlink = |key: Vec<u8>| Command::keyless("UNLINK").arg(key);
-            let gone: Vec<u64> = self.store.call(CLEAR.bulk(), keys.into_iter().map(unlink).collect()).await?;
+            let gone: Vec<u64> =
+                self.store.call(CLEAR.bulk(), keys.into_iter().map(unlink).collect()).await?;
             removed += gone.into_iter().sum::<u64>();
         }
         Ok(removed)

@@ -124,6 +124,11 @@ impl Operation {
         Self { name, access: Access::Once, lane: Lane::Main }
     }
 
+    /// Its name, for errors made elsewhere.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
     /// The same over the connection for long replies.
     pub const fn bulk(self) -> Self {
         Self { lane: Lane::Bulk, ..self }

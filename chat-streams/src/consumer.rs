@@ -1,0 +1,377 @@
+//! [`StreamConsumer`]: one member of one consumer group.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_core::domain::id::Id;
+use chat_core::error::{Code, Error, Result};
+use chat_core::event::{Topic, wire};
+use chat_core::store::EventConsumer;
+use chat_core::store::events::{Delivery, Lag, Receipt};
+use chat_redis::driver::{Command, Operation, Script, Stopwatch};
+use parking_lot::Mutex;
+use redis::{FromRedisValue, ParsingError, Value};
+
+use crate::dead_letters::MAX_DEAD_LETTERS;
+use crate::place::Place;
+use crate::position::{EntryId, parts, position};
+use crate::reply::{Entry, Given};
+use crate::script::{ACK, BURY, FETCH, JOIN, LAG, RECLAIM, RENEW};
+use crate::streams::Streams;
+use crate::turn::Turn;
+use crate::wake::{Wake, Watch};
+
+const JOINING: Operation = Operation::write("events.join");
+const FETCHING: Operation = Operation::write("events.fetch").bulk();
+const ACKING: Operation = Operation::write("events.ack");
+const RECLAIMING: Operation = Operation::write("events.reclaim").bulk();
+const BURYING: Operation = Operation::write("events.bury");
+const RENEWING: Operation = Operation::write("events.renew");
+const LAGGING: Operation = Operation::read("events.lag");
+
+/// How many entries one script hands out, and how many it acknowledges.
+const ENTRIES_AT_ONCE: usize = 512;
+
+/// Where a new group begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// With what is published from now on.
+    Now,
+    /// With everything that is still kept.
+    Beginning,
+}
+
+/// A member of a group, over any number of topics.
+///
+/// Kind of state: what the group has and what waits is volatile beside truth: if Redis forgets it, entries are delivered
+/// again.
+///
+/// What a member holds is also in the native list of pending entries, so `XPENDING` tells the truth; what waits for its key
+/// is there with a consumer called `\x01parked`. Entries which members of other programs read natively in the same group
+/// and forgot are taken over by [`reclaim`](EventConsumer::reclaim).
+///
+/// What a call was given that did not hear of it, because it failed or was dropped, is given again to the next of its sort.
+/// That holds for one fetch and one reclaim at a time; what several at once miss is reclaimed like anybody's.
+///
+/// # Cost
+/// | operation | commands | round trips |
+/// |---|---|---|
+/// | `fetch`, `reclaim` | 1 per topic with something and 1 other; 1 per topic when there is nothing | 1, or 2 |
+/// | `ack`, [`renew`](Self::renew) | 1 per topic and 512 entries | 1 |
+/// | [`ack_and_fetch`](Self::ack_and_fetch) | both | 1 |
+/// | `bury` | 1 | 1 |
+/// | `lag` | 1 per topic | 1 |
+#[derive(Debug)]
+pub struct StreamConsumer {
+    streams: Streams,
+    group: String,
+    member: String,
+    places: Vec<Place>,
+    new: Sort,
+    idle: Sort,
+    wake: Wake,
+}
+
+/// What is handed out.
+#[derive(Debug, Clone, Copy)]
+enum Take {
+    New,
+    Idle(Duration),
+}
+
+/// What calls of one sort share.
+#[derive(Debug, Default)]
+struct Sort {
+    turn: Mutex<Turn>,
+    /// By place, the name of the call whose answer was not heard.
+    unheard: Mutex<HashMap<usize, String>>,
+}
+
+/// A question under way. If its answer is not heard, the next question has the same name, and is given the same answer.
+struct Call<'a> {
+    sort: &'a Sort,
+    nth: usize,
+    name: Option<String>,
+}
+
+impl<'a> Call<'a> {
+    fn new(sort: &'a Sort, nth: usize) -> Self {
+        let unheard = sort.unheard.lock().remove(&nth);
+        let name = unheard.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
+        Self { sort, nth, name: Some(name) }
+    }
+
+    fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    fn was_heard(mut self) {
+        self.name = None;
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            self.sort.unheard.lock().insert(self.nth, name);
+        }
+    }
+}
+
+/// What one look at the streams found.
+#[derive(Debug, Default)]
+struct Found {
+    deliveries: Vec<Delivery>,
+    /// Whether looking again at once makes sense, though there was nothing.
+    again: bool,
+    /// Behind what the next thing will be.
+    watches: Vec<Watch>,
+}
+
+/// What a script of a round answers.
+#[derive(Debug)]
+enum Answer {
+    Acked,
+    Given(Given),
+}
+
+impl FromRedisValue for Answer {
+    fn from_redis_value(value: Value) -> std::result::Result<Self, ParsingError> {
+        match value {
+            Value::Int(_) => Ok(Self::Acked),
+            list => Given::from_redis_value(list).map(Self::Given),
+        }
+    }
+}
+
+impl StreamConsumer {
+    /// Registers the group where it is new, and a member of it.
+    pub(crate) async fn join(
+        streams: Streams,
+        group: &str,
+        member: &str,
+        topics: &[Topic],
+        start: Start,
+    ) -> Result<Self> {
+        for name in [group, member] {
+            Id::<Self>::new(name)?;
+        }
+        let topics: BTreeSet<_> = topics.iter().copied().collect();
+        let places = topics.into_iter().map(|topic| streams.place(topic).cloned()).collect::<Result<_>>()?;
+        let (group, member, wake) = (group.to_owned(), member.to_owned(), Wake::new(&streams));
+        let (new, idle) = Default::default();
+        let consumer = Self { streams, group, member, places, new, idle, wake };
+        let from = match start {
+            Start::Now => "$",
+            Start::Beginning => "0",
+        };
+        let joins = consumer.places.iter().map(|place| consumer.script(&JOIN, place).arg(from));
+        consumer.streams.store().call::<Value>(JOINING, joins.collect()).await?;
+        Ok(consumer)
+    }
+
+    /// The group.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The member.
+    pub fn member(&self) -> &str {
+        &self.member
+    }
+
+    /// Acknowledges entries and fetches others in one round trip, without waiting.
+    ///
+    /// # Errors
+    /// Those of [`EventConsumer::ack`] and [`EventConsumer::fetch`]; either may have happened then.
+    pub async fn ack_and_fetch(&self, receipts: &[Receipt], max: usize) -> Result<Vec<Delivery>> {
+        let acks = self.each(&ACK, receipts)?;
+        if max == 0 {
+            self.streams.store().call::<Value>(ACKING, acks).await?;
+            return Ok(Vec::new());
+        }
+        Ok(self.look(FETCHING, Take::New, max, acks).await?.deliveries)
+    }
+
+    /// A script about this member; its arguments follow.
+    fn script(&self, script: &'static Script, place: &Place) -> Command {
+        self.streams.script(script, place).arg(&self.group).arg(&self.member).arg(place.ordering())
+    }
+
+    /// Says that this member still works on entries it has, so that nobody takes them over for another while.
+    ///
+    /// # Idempotency
+    /// Repeated: they are renewed again.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn renew(&self, receipts: &[Receipt]) -> Result<()> {
+        self.streams.store().call::<Value>(RENEWING, self.each(&RENEW, receipts)?).await.map(drop)
+    }
+
+    /// A script over receipts: one command per topic and 512 of them.
+    fn each(&self, script: &'static Script, receipts: &[Receipt]) -> Result<Vec<Command>> {
+        let mut batches: BTreeMap<(Topic, &str), Vec<EntryId>> = BTreeMap::new();
+        for receipt in receipts {
+            // A position no stream gave is a receipt for nothing.
+            if let Some((life, entry)) = parts(&receipt.position) {
+                batches.entry((receipt.topic, life)).or_default().push(entry);
+            }
+        }
+        let mut commands = Vec::new();
+        for ((topic, life), entries) in batches {
+            let place = self.streams.place(topic)?;
+            for entries in entries.chunks(ENTRIES_AT_ONCE) {
+                let ids: Vec<_> = entries.iter().map(EntryId::to_string).collect();
+                commands.push(self.script(script, place).arg(life).arg(ids));
+            }
+        }
+        Ok(commands)
+    }
+
+    /// Asks the streams in turn until one has something or all were asked; `before` goes out with the first question.
+    async fn look(
+        &self,
+        operation: Operation,
+        take: Take,
+        max: usize,
+        before: Vec<Command>,
+    ) -> Result<Found> {
+        let mut before = Some(before);
+        let mut asked = BTreeSet::new();
+        let mut found = Found::default();
+        let sort = match take {
+            Take::New => &self.new,
+            Take::Idle(_) => &self.idle,
+        };
+        loop {
+            let shares = sort.turn.lock().next(self.places.len(), max, &asked);
+            let mut commands = before.take().unwrap_or_default();
+            if shares.is_empty() && commands.is_empty() {
+                return Ok(found);
+            }
+            let mut calls = Vec::with_capacity(shares.len());
+            for (nth, share) in shares {
+                let Some(place) = self.places.get(nth) else { continue };
+                let share = share.min(ENTRIES_AT_ONCE);
+                let call = Call::new(sort, nth);
+                commands.push(self.question(take, place, share, call.name()));
+                calls.push((call, place, share));
+                asked.insert(nth);
+            }
+            let answers: Vec<Answer> = self.streams.store().call(operation, commands).await?;
+            let given = answers.into_iter().filter_map(|answer| match answer {
+                Answer::Given(given) => Some(given),
+                Answer::Acked => None,
+            });
+            for ((call, place, share), given) in calls.into_iter().zip(given) {
+                sort.turn.lock().note(call.nth, given.more && given.entries.len() >= share);
+                found.again |= given.more && given.entries.is_empty();
+                if let Some((stream, wake)) = &given.behind {
+                    for (key, after) in [(place.stream_key(), stream), (place.wake(&self.group), wake)] {
+                        found.watches.push(Watch { stream: place.stream.clone(), key, after: after.clone() });
+                    }
+                }
+                found.deliveries.extend(self.deliveries(place, given).await?);
+                call.was_heard();
+            }
+            if !found.deliveries.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn question(&self, take: Take, place: &Place, max: usize, call: &str) -> Command {
+        match take {
+            Take::New => self.script(&FETCH, place).arg(max).arg(call),
+            Take::Idle(idle) => {
+                let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+                self.script(&RECLAIM, place).arg(idle).arg(max).arg(call)
+            }
+        }
+    }
+
+    async fn deliveries(&self, place: &Place, given: Given) -> Result<Vec<Delivery>> {
+        let mut deliveries = Vec::with_capacity(given.entries.len());
+        for (id, attempt, content) in given.entries {
+            let mut event = content.decode(&place.stream, id);
+            if content.is_part(&event) {
+                let whole =
+                    Command::new("XRANGE", &place.stream_key()).arg(id.to_string()).arg(id.to_string());
+                let found: Vec<Entry> = self.streams.store().call_one(FETCHING, whole).await?;
+                if let Some(entry) = found.into_iter().next() {
+                    event = entry.content.decode(&place.stream, id);
+                }
+            }
+            let receipt = Receipt { topic: place.topic, position: position(&given.life, id) };
+            deliveries.push(Delivery { receipt, attempt, event });
+        }
+        Ok(deliveries)
+    }
+}
+
+#[async_trait]
+impl EventConsumer for StreamConsumer {
+    async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>> {
+        let began = Stopwatch::start();
+        if max == 0 || self.places.is_empty() {
+            return Ok(Vec::new());
+        }
+        loop {
+            let found = self.look(FETCHING, Take::New, max, Vec::new()).await?;
+            if !found.deliveries.is_empty() {
+                return Ok(found.deliveries);
+            }
+            if found.again {
+                continue;
+            }
+            let left = wait.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Ok(Vec::new());
+            }
+            self.wake.wait(&found.watches, left).await;
+        }
+    }
+
+    async fn ack(&self, receipts: &[Receipt]) -> Result<()> {
+        self.streams.store().call::<Value>(ACKING, self.each(&ACK, receipts)?).await.map(drop)
+    }
+
+    async fn reclaim(&self, idle: Duration, max: usize) -> Result<Vec<Delivery>> {
+        if max == 0 || self.places.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.look(RECLAIMING, Take::Idle(idle), max, Vec::new()).await?.deliveries)
+    }
+
+    async fn bury(&self, delivery: &Delivery, cause: &Error) -> Result<()> {
+        let Receipt { topic, position } = &delivery.receipt;
+        let Some((life, entry)) = parts(position) else { return Ok(()) };
+        let fields = delivery.event.as_ref().map(wire::encode_flat).unwrap_or_default();
+        let mut command = self
+            .script(&BURY, self.streams.place(*topic)?)
+            .arg(life)
+            .arg(entry.to_string())
+            .arg(MAX_DEAD_LETTERS)
+            .arg(&position.0)
+            .arg(cause.to_string());
+        for (name, value) in &fields {
+            command = command.arg(name.as_ref()).arg(value.as_str());
+        }
+        match self.streams.store().call_one::<i64>(BURYING, command).await? {
+            -1 => Err(Error::new(Code::QueueFull).during(BURYING.name()).with("max", MAX_DEAD_LETTERS)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn lag(&self) -> Result<Lag> {
+        let lags = self.places.iter().map(|place| self.script(&LAG, place));
+        let lags: Vec<(u64, u64)> = self.streams.store().call(LAGGING, lags.collect()).await?;
+        let sum = |lag: Lag, (waiting, pending)| Lag {
+            waiting: lag.waiting + waiting,
+            pending: lag.pending + pending,
+        };
+        Ok(lags.into_iter().fold(Lag::default(), sum))
+    }
+}

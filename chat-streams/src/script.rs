@@ -1,0 +1,32 @@
+//! The scripts: what must happen at once on one stream. Each file says what it takes and gives.
+
+use chat_redis::driver::{PRELUDE, Script};
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal $(, $part:literal)*;)*) => {
+        $(pub(crate) static $name: Script = Script::joined(&[
+            PRELUDE,
+            include_str!("scripts/stream.lua"),
+            $(include_str!(concat!("scripts/", $part, ".lua")),)*
+            include_str!(concat!("scripts/", $file, ".lua")),
+        ]);)*
+    };
+}
+
+scripts! {
+    PUBLISH = "publish";
+    ENDS = "ends";
+    LOOK = "look";
+    JOIN = "join", "group";
+    LEAVE = "leave", "group";
+    FETCH = "fetch", "key", "group";
+    ACK = "ack", "group";
+    RENEW = "renew", "group";
+    RECLAIM = "reclaim", "key", "group";
+    BURY = "bury", "group";
+    LAG = "lag", "group";
+    REPLAY = "replay", "key", "group";
+    PURGE = "purge";
+    CUT = "cut";
+    REPORT = "report";
+}

@@ -1,0 +1,27 @@
+-- Puts an entry among the dead letters, whole, and takes it off the group.
+-- ARGV from 3: the group; the member that gives it up; nothing; the life the entry is of; the entry; how many letters are
+-- kept; where it stood, as text; why; the fields to keep if those of the entry are gone.
+-- Result: 1, 0 when nobody had it, -1 when there are too many letters and nothing changed.
+-- Atomic. Repeated: nothing changes.
+local g, member, id, letters = open(ARGV[3]), ARGV[4], ARGV[7], beside .. 'dead'
+if redis.call('GET', beside .. 'life') ~= ARGV[6] then return 0 end
+local record = record_of(g, member, id)
+if not record then return 0 end
+if redis.call('XLEN', letters) >= tonumber(ARGV[8]) then return -1 end
+
+local letter = {
+  'group', g.name, 'position', ARGV[9], 'attempts', record.attempt, 'cause', ARGV[10], 'at', whole(now)
+}
+local fields = fields_of(g, id) or {unpack(ARGV, 11)}
+for n = 1, #fields, 2 do
+  letter[#letter + 1] = ':' .. fields[n]
+  letter[#letter + 1] = fields[n + 1]
+end
+local added = redis.pcall('XADD', letters, whole(now) .. '-*', unpack(letter))
+if type(added) == 'table' then
+  -- The clock went back: it comes right after the newest.
+  local newest = named(redis.call('XINFO', 'STREAM', letters))['last-generated-id']
+  redis.call('XADD', letters, string.match(newest, '^%d+') .. '-*', unpack(letter))
+end
+let_go(g, member, {id})
+return 1

@@ -1,0 +1,128 @@
+-- Takes over entries whose members have had them for too long, oldest first, with what the same member holds of their keys.
+-- ARGV from 3: the group; the member that takes them; what orders entries without an envelope; for how many ms they have
+-- been with their member at least; how many entries at most, before the rest of their keys is added; the name of this call.
+-- Result: the life; 1; the entries as `fetch` gives them, in the order of the stream.
+-- Atomic. Repeated under the same name: the same entries.
+local g, member, idle, max, call = open(ARGV[3]), ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+-- How many entries are looked at.
+local LOOK = 5000
+-- After how long the native name of a member that has nothing is forgotten, in ms.
+local FORGOTTEN = 3600000
+
+local name = redis.call('GET', beside .. 'life') or begin_life()
+local again = repeated(g, 'r', member, call)
+if again then return {name, 1, again} end
+
+local entries, is_idle, bounds, looked = {}, {}, {}, 0
+for _, owner in ipairs(redis.call('ZRANGEBYSCORE', g.busy, '-inf', now - idle)) do
+  if looked >= LOOK then break end
+  local records, oldest = redis.call('HGETALL', with(g, owner)), nil
+  is_idle[owner] = {}
+  for n = 1, #records, 2 do
+    local record = recorded(records[n + 1])
+    entries[#entries + 1] = {id = records[n], key = record.key, attempt = record.attempt, since = record.since, owner = owner}
+    if now - record.since >= idle then is_idle[owner][record.key] = true end
+    if not oldest or record.since < oldest then oldest = record.since end
+  end
+  looked = looked + #records / 2
+  bounds[owner] = oldest or false
+end
+table.sort(entries, function(a, b) return is_before(a.id, b.id) end)
+
+local taken, chosen, count, moved = {}, {}, 0, {}
+for _, entry in ipairs(entries) do
+  local owner, key = entry.owner, entry.key
+  chosen[owner] = chosen[owner] or {}
+  if is_idle[owner][key] and (chosen[owner][key] or count < max) then
+    chosen[owner][key] = true
+    count = count + 1
+    entry.attempt = entry.attempt + 1
+    taken[#taken + 1] = entry
+    moved[owner] = moved[owner] or {}
+    table.insert(moved[owner], entry.id)
+  end
+end
+
+-- From whom it was taken.
+local ids, nobody = {}, {}
+for n, entry in ipairs(taken) do
+  ids[n] = entry.id
+  nobody[entry.key] = false
+end
+for owner, gone in pairs(moved) do
+  bulk('HDEL', with(g, owner), gone)
+  if owner ~= member then
+    for key in pairs(chosen[owner]) do
+      local order = redis.call('ZSCORE', mine(g, owner), key)
+      if order then
+        redis.call('ZREM', mine(g, owner), key)
+        announce(g, key, order, member)
+      end
+    end
+  end
+end
+for owner in pairs(bounds) do
+  local oldest
+  for _, entry in ipairs(entries) do
+    local stays = entry.owner == owner and not (chosen[owner] and chosen[owner][entry.key])
+    if stays and (not oldest or entry.since < oldest) then oldest = entry.since end
+  end
+  if oldest then redis.call('ZADD', g.busy, oldest, owner) else redis.call('ZREM', g.busy, owner) end
+end
+-- A key is held by one member, so what was taken of it is all there is of it: it is counted anew.
+hand_out(g, nobody, member, taken)
+
+local contents, answer = claim(g, member, ids), {}
+for n, entry in ipairs(taken) do
+  answer[n] = {entry.id, entry.attempt, contents[entry.id] or fields_of(g, entry.id)}
+end
+
+-- Native names: what members of other programs had and forgot is taken over; who has nothing for long is forgotten.
+local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, g.name)
+if consumers.err then consumers = {} end
+local others = {}
+for _, flat in ipairs(consumers) do
+  local consumer = named(flat)
+  local is_ours = consumer.name == member or redis.call('EXISTS', with(g, consumer.name)) == 1
+  local is_parked = consumer.name == PARKED and redis.call('EXISTS', g.wait) == 1
+  if consumer.pending == 0 and consumer.idle >= FORGOTTEN and consumer.name ~= member then
+    redis.call('XGROUP', 'DELCONSUMER', stream, g.name, consumer.name)
+    redis.call('HDEL', g.last, 'f' .. consumer.name, 'F' .. consumer.name, 'r' .. consumer.name, 'R' .. consumer.name)
+  elseif consumer.pending > 0 and not is_ours and not is_parked and count < max then
+    local pending = redis.call('XPENDING', stream, g.name, 'IDLE', idle, '-', '+', max - count, consumer.name)
+    for _, one in ipairs(pending) do others[#others + 1] = {id = one[1], attempt = one[4] + 1} end
+    count = count + #pending
+  end
+end
+if #others > 0 then
+  table.sort(others, function(a, b) return is_before(a.id, b.id) end)
+  local holders, keys, fresh, parked, places = {}, {}, {}, {}, {}
+  for n, other in ipairs(others) do
+    other.content = fields_of(g, other.id)
+    other.key = other.content and key_of(other.content) or ''
+    keys[n] = other.key
+  end
+  look_up(g, holders, keys)
+  for _, other in ipairs(others) do
+    local holder = holders[other.key]
+    if holder and holder.member ~= member then
+      parked[#parked + 1] = other.id
+      places[#places + 1] = 0
+      places[#places + 1] = place_of_parked(other.key, other.id)
+      announce(g, other.key, string.match(other.id, '^%d+'), holder.member)
+    else
+      fresh[#fresh + 1] = other
+      ids[#fresh] = other.id
+      answer[#answer + 1] = {other.id, other.attempt, other.content}
+    end
+  end
+  hand_out(g, holders, member, fresh)
+  for _, other in ipairs(fresh) do claim(g, member, {other.id}, 'JUSTID', 'RETRYCOUNT', other.attempt) end
+  if #parked > 0 then
+    bulk('ZADD', g.wait, places)
+    claim(g, PARKED, parked, 'JUSTID')
+  end
+end
+table.sort(answer, function(a, b) return is_before(a[1], b[1]) end)
+remember(g, 'r', member, call, answer)
+return {name, 1, answer}

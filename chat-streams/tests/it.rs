@@ -1,0 +1,38 @@
+//! The crate from outside, on real servers: one binary, a file for each topic.
+
+#![allow(
+    clippy::future_not_send,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what went wrong by failing"
+)]
+
+mod it {
+    pub(crate) mod cost;
+    pub(crate) mod keys;
+    pub(crate) mod log;
+    pub(crate) mod lost_replies;
+    pub(crate) mod neighbours;
+    pub(crate) mod restarts;
+    pub(crate) mod trim;
+    pub(crate) mod worker;
+}
+
+use std::process::ExitCode;
+
+use chat_testkit::run_trials;
+
+fn main() -> ExitCode {
+    let topics = [
+        it::cost::trials(),
+        it::keys::trials(),
+        it::lost_replies::trials(),
+        it::neighbours::trials(),
+        it::restarts::trials(),
+        it::trim::trials(),
+        it::worker::trials(),
+    ];
+    run_trials(topics.into_iter().flatten().collect())
+}
