@@ -17,6 +17,7 @@ mod it {
     pub(crate) mod neighbours;
     pub(crate) mod restarts;
     pub(crate) mod trim;
+    pub(crate) mod users;
     pub(crate) mod worker;
 }
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         it::neighbours::trials(),
         it::restarts::trials(),
         it::trim::trials(),
+        it::users::trials(),
         it::worker::trials(),
     ];
     run_trials(topics.into_iter().flatten().collect())
