@@ -31,7 +31,7 @@ const RENEWING: Operation = Operation::write("events.renew");
 const LAGGING: Operation = Operation::read("events.lag");
 
 /// How many entries one script hands out, and how many it acknowledges.
-const ENTRIES_AT_ONCE: usize = 512;
+const ENTRIES_AT_ONCE: usize = 1_000;
 
 /// Where a new group begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,7 +58,7 @@ pub enum Start {
 /// | operation | commands | round trips |
 /// |---|---|---|
 /// | `fetch`, `reclaim` | 1 per topic with something and 1 other; 1 per topic when there is nothing | 1, or 2 |
-/// | `ack`, [`renew`](Self::renew) | 1 per topic and 512 entries | 1 |
+/// | `ack`, [`renew`](Self::renew) | 1 per topic and 1 000 entries | 1 |
 /// | [`ack_and_fetch`](Self::ack_and_fetch) | both | 1 |
 /// | `bury` | 1 | 1 |
 /// | `lag` | 1 per topic | 1 |
@@ -210,7 +210,7 @@ impl StreamConsumer {
         self.streams.store().call::<Value>(RENEWING, self.each(&RENEW, receipts)?).await.map(drop)
     }
 
-    /// A script over receipts: one command per topic and 512 of them.
+    /// A script over receipts: one command per topic and 1 000 of them.
     fn each(&self, script: &'static Script, receipts: &[Receipt]) -> Result<Vec<Command>> {
         let mut batches: BTreeMap<(Topic, &str), Vec<EntryId>> = BTreeMap::new();
         for receipt in receipts {

@@ -22,7 +22,9 @@ pub mod worker;
 pub use consumer::{Start, StreamConsumer};
 pub use dead_letters::StreamDeadLetters;
 pub use durable::{DurablePublisher, Replaying};
-pub use monitor::{GroupReport, Monitor, Report, Severity, Thresholds, TopicReport};
+pub use monitor::{
+    Concern, GroupReport, Health, Monitor, Report, Severity, Thresholds, TopicReport, Watching,
+};
 pub use options::{Encoding, StreamsOptions};
 pub use publisher::StreamPublisher;
 pub use streams::Streams;

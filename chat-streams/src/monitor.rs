@@ -1,8 +1,13 @@
 //! [`Monitor`]: what an operator has to know about streams, groups and dead letters.
 
+use std::fmt;
+use std::time::Duration;
+
 use chat_core::error::Result;
 use chat_core::event::Topic;
 use chat_redis::driver::Operation;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::reply::Counted;
 use crate::script::REPORT;
@@ -21,18 +26,22 @@ pub enum Severity {
     Critical,
 }
 
-/// From how many dead letters on it is how bad: more than this many. Those of the seeds by default: 10 and 100.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// From where on it is how bad.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Thresholds {
-    /// [`Severity::Warning`] above it.
+    /// [`Severity::Warning`] above so many dead letters; 10 by default, as in the seeds.
     pub warning: u64,
-    /// [`Severity::Critical`] above it.
+    /// [`Severity::Critical`] above so many dead letters; 100 by default, as in the seeds.
     pub critical: u64,
+    /// A stream is a concern when it is longer than so many times what it keeps; 1.5 by default, as in seed 001.
+    pub growth: f64,
+    /// A group is a concern when something has waited for it for longer; 1 minute by default.
+    pub behind: Duration,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { warning: 10, critical: 100 }
+        Self { warning: 10, critical: 100, growth: 1.5, behind: Duration::from_secs(60) }
     }
 }
 
@@ -59,6 +68,8 @@ pub struct GroupReport {
     pub unread: Option<u64>,
     /// Entries read and not acknowledged; those that wait for their key are among them.
     pub pending: u64,
+    /// How old the oldest entry is that it has not acknowledged; nothing when it has acknowledged all.
+    pub oldest: Option<Duration>,
 }
 
 /// A topic as it is.
@@ -70,8 +81,8 @@ pub struct TopicReport {
     pub length: u64,
     /// About how many entries it keeps: more than this only while a group lags behind.
     pub max_len: u64,
-    /// Whether it holds more than half as much again: some group lags far behind.
-    pub is_overflowing: bool,
+    /// About how many bytes its entries take.
+    pub bytes: u64,
     /// Its groups.
     pub groups: Vec<GroupReport>,
     /// Its dead letters.
@@ -85,24 +96,129 @@ pub struct Report {
     pub topics: Vec<TopicReport>,
     /// All dead letters.
     pub dead_letters: u64,
-    /// How bad that is.
-    pub severity: Option<Severity>,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Concern {
+    /// So many events were given up.
+    DeadLetters(u64, Severity),
+    /// A stream holds many more entries than it keeps, because some group lags behind; at ten times as many it takes no
+    /// more.
+    Growing {
+        /// Of which topic.
+        topic: Topic,
+        /// How many it holds.
+        length: u64,
+        /// How many it keeps.
+        max_len: u64,
+    },
+    /// Something has waited for a group for so long.
+    Behind {
+        /// Of which topic.
+        topic: Topic,
+        /// Which group.
+        group: String,
+        /// For how long.
+        age: Duration,
+    },
+}
+
+impl Concern {
+    /// How bad it is.
+    pub const fn severity(&self) -> Severity {
+        match self {
+            Self::DeadLetters(_, severity) => *severity,
+            Self::Growing { .. } | Self::Behind { .. } => Severity::Warning,
+        }
+    }
+}
+
+impl fmt::Display for Concern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DeadLetters(1, _) => f.write_str("an event was given up"),
+            Self::DeadLetters(many, _) => write!(f, "{many} events were given up"),
+            Self::Growing { topic, length, max_len } => {
+                write!(f, "{topic} holds {length} events and should keep {max_len}")
+            }
+            Self::Behind { topic, group, age } => {
+                write!(f, "{group} is {} s behind on {topic}", age.as_secs())
+            }
+        }
+    }
+}
+
+/// How the streams are; of the same shape as that of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// Nothing is wrong.
+    Ok,
+    /// These things are.
+    Degraded(Vec<Concern>),
+    /// Nobody answers.
+    Disconnected,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "OK",
+            Self::Degraded(_) => "DEGRADED",
+            Self::Disconnected => "Disconnected",
+        })
+    }
+}
+
+impl Health {
+    /// The worst of what is wrong; nothing when nothing is.
+    pub fn severity(&self) -> Option<Severity> {
+        match self {
+            Self::Ok => None,
+            Self::Degraded(concerns) => concerns.iter().map(Concern::severity).max(),
+            Self::Disconnected => Some(Severity::Critical),
+        }
+    }
 }
 
 impl Report {
-    /// The same as gauges: `chat_stream_length`, `chat_stream_unread` and `chat_stream_pending` by topic and group, and
-    /// `chat_dead_letters` by topic.
+    /// What is wrong by these thresholds.
+    pub fn health(&self, thresholds: &Thresholds) -> Health {
+        let letters = thresholds
+            .severity(self.dead_letters)
+            .map(|worst| Concern::DeadLetters(self.dead_letters, worst));
+        let mut concerns: Vec<_> = letters.into_iter().collect();
+        for TopicReport { topic, length, max_len, groups, .. } in &self.topics {
+            let (topic, length, max_len) = (*topic, *length, *max_len);
+            if length as f64 > max_len as f64 * thresholds.growth {
+                concerns.push(Concern::Growing { topic, length, max_len });
+            }
+            let late = |group: &GroupReport| {
+                let age = group.oldest.filter(|age| *age > thresholds.behind)?;
+                Some(Concern::Behind { topic, group: group.name.clone(), age })
+            };
+            concerns.extend(groups.iter().filter_map(late));
+        }
+        if concerns.is_empty() { Health::Ok } else { Health::Degraded(concerns) }
+    }
+
+    /// The same as gauges: `chat_stream_length`, `chat_stream_bytes` and `chat_dead_letters` by topic, and
+    /// `chat_stream_unread`, `chat_stream_pending` and `chat_stream_oldest_seconds` by topic and group.
     pub fn measure(&self) {
         for topic in &self.topics {
             let name = topic.topic.as_str();
             metrics::gauge!("chat_stream_length", "topic" => name).set(topic.length as f64);
+            metrics::gauge!("chat_stream_bytes", "topic" => name).set(topic.bytes as f64);
             metrics::gauge!("chat_dead_letters", "topic" => name).set(topic.dead_letters as f64);
             for group in &topic.groups {
-                let gauge = |metric: &'static str, value: u64| {
-                    metrics::gauge!(metric, "topic" => name, "group" => group.name.clone()).set(value as f64);
+                let gauge = |metric: &'static str, value: f64| {
+                    metrics::gauge!(metric, "topic" => name, "group" => group.name.clone()).set(value);
                 };
-                gauge("chat_stream_unread", group.unread.unwrap_or(topic.length));
-                gauge("chat_stream_pending", group.pending);
+                gauge("chat_stream_unread", group.unread.unwrap_or(topic.length) as f64);
+                gauge("chat_stream_pending", group.pending as f64);
+                gauge("chat_stream_oldest_seconds", group.oldest.unwrap_or_default().as_secs_f64());
             }
         }
     }
@@ -112,13 +228,22 @@ impl Report {
 ///
 /// ```no_run
 /// # async fn example(streams: chat_streams::Streams) -> chat_core::error::Result<()> {
+/// use std::time::Duration;
+///
 /// use chat_streams::{Monitor, Severity};
 ///
-/// let report = Monitor::new(&streams).look().await?;
-/// report.measure();
-/// if report.severity >= Some(Severity::Warning) {
-///     eprintln!("{} dead letters", report.dead_letters);
+/// let monitor = Monitor::new(&streams);
+/// for topic in monitor.look().await?.topics {
+///     println!("{}: {} events, {} bytes", topic.topic, topic.length, topic.bytes);
 /// }
+///
+/// // Keeps the metrics, and says when what is wrong becomes better or worse.
+/// let watching = monitor.start(Duration::from_secs(5), |health| {
+///     if health.severity() >= Some(Severity::Warning) {
+///         eprintln!("{health:?}");
+///     }
+/// });
+/// # drop(watching);
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone)]
@@ -150,21 +275,58 @@ impl Monitor {
             .streams
             .places()
             .zip(counted)
-            .map(|(place, counted)| {
-                let max_len = self.streams.options().max_len(place.topic);
-                TopicReport {
-                    topic: place.topic,
-                    length: counted.length,
-                    max_len,
-                    is_overflowing: counted.length > max_len + max_len / 2,
-                    groups: counted.groups,
-                    dead_letters: counted.letters,
-                }
+            .map(|(place, counted)| TopicReport {
+                topic: place.topic,
+                length: counted.length,
+                max_len: self.streams.options().max_len(place.topic),
+                bytes: counted.bytes,
+                groups: counted.groups,
+                dead_letters: counted.letters,
             })
             .filter(|topic| topic.length > 0 || topic.dead_letters > 0 || !topic.groups.is_empty())
             .collect();
         let dead_letters = topics.iter().map(|topic| topic.dead_letters).sum();
-        Ok(Report { topics, dead_letters, severity: self.thresholds.severity(dead_letters) })
+        Ok(Report { topics, dead_letters })
+    }
+
+    /// What is wrong.
+    pub async fn health(&self) -> Health {
+        self.look().await.map_or(Health::Disconnected, |report| report.health(&self.thresholds))
+    }
+
+    /// Looks every so often, keeps the metrics, and says how the streams are at first and whenever the worst of what is
+    /// wrong changes: an alert is not repeated while it lasts. Needs a Tokio runtime.
+    pub fn start(self, every: Duration, said: impl Fn(&Health) + Send + 'static) -> Watching {
+        Watching(tokio::spawn(async move {
+            let mut ticks = interval(every.max(Duration::from_millis(1)));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut before = None;
+            loop {
+                ticks.tick().await;
+                let health = match self.look().await {
+                    Ok(report) => {
+                        report.measure();
+                        report.health(&self.thresholds)
+                    }
+                    Err(_) => Health::Disconnected,
+                };
+                let now = (health.severity(), health == Health::Disconnected);
+                if before.replace(now) != Some(now) {
+                    said(&health);
+                }
+            }
+        }))
+    }
+}
+
+/// A monitor at work; dropping it ends it.
+#[derive(Debug)]
+#[must_use = "dropping it ends the watch"]
+pub struct Watching(JoinHandle<()>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -180,5 +342,42 @@ mod tests {
             [11, 100, 101].map(severity),
             [Severity::Warning, Severity::Warning, Severity::Critical].map(Some)
         );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_worst() {
+        let group = |oldest| GroupReport {
+            name: "search".to_owned(),
+            members: 1,
+            unread: Some(0),
+            pending: 1,
+            oldest: Some(Duration::from_secs(oldest)),
+        };
+        let topic = |length, oldest| TopicReport {
+            topic: Topic::Files,
+            length,
+            max_len: 100,
+            bytes: 1,
+            groups: vec![group(oldest)],
+            dead_letters: 0,
+        };
+        let health =
+            |topic, dead_letters| Report { topics: vec![topic], dead_letters }.health(&Thresholds::default());
+        assert_eq!(health(topic(150, 60), 0), Health::Ok);
+        let growing = health(topic(151, 0), 0);
+        assert_eq!(growing.severity(), Some(Severity::Warning));
+        assert_eq!(health(topic(1, 0), 1).severity(), Some(Severity::Info));
+        let Health::Degraded(all) = health(topic(151, 61), 101) else { panic!("it is fine") };
+        let said: Vec<_> = all.iter().map(ToString::to_string).collect();
+        let files = Topic::Files;
+        assert_eq!(
+            said,
+            [
+                "101 events were given up".to_owned(),
+                format!("{files} holds 151 events and should keep 100"),
+                format!("search is 61 s behind on {files}"),
+            ]
+        );
+        assert_eq!(health(topic(151, 61), 101).severity(), Some(Severity::Critical));
     }
 }

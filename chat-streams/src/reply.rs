@@ -1,5 +1,7 @@
 //! What scripts and native commands answer, taken apart.
 
+use std::time::Duration;
+
 use chat_core::event::{Envelope, Event, Undecodable, wire};
 use redis::{FromRedisValue, ParsingError, Value};
 
@@ -223,6 +225,8 @@ impl FromRedisValue for Given {
 pub(crate) struct Counted {
     /// Entries kept.
     pub(crate) length: u64,
+    /// What they take, about.
+    pub(crate) bytes: u64,
     /// Dead letters.
     pub(crate) letters: u64,
     pub(crate) groups: Vec<GroupReport>,
@@ -231,17 +235,19 @@ pub(crate) struct Counted {
 impl FromRedisValue for Counted {
     fn from_redis_value(value: Value) -> Parsed<Self> {
         let mut items = Items::of(value)?;
-        let (length, letters) = (number(items.next()?)?, number(items.next()?)?);
+        let (length, size, letters) =
+            (number(items.next()?)?, number(items.next()?)?, number(items.next()?)?);
         let group = |value| {
             let mut items = Items::of(value)?;
             Ok(GroupReport {
                 name: String::from_utf8_lossy(&bytes(items.next()?)?).into_owned(),
                 members: number(items.next()?)?,
                 pending: number(items.next()?)?,
+                oldest: u64::try_from(number::<i64>(items.next()?)?).ok().map(Duration::from_millis),
                 unread: items.maybe().map(number).transpose()?,
             })
         };
         let groups = Items::of(items.next()?)?.0.map(group).collect::<Parsed<_>>()?;
-        Ok(Self { length, letters, groups })
+        Ok(Self { length, bytes: size, letters, groups })
     }
 }

@@ -14,6 +14,7 @@ mod it {
     pub(crate) mod keys;
     pub(crate) mod log;
     pub(crate) mod lost_replies;
+    pub(crate) mod monitor;
     pub(crate) mod neighbours;
     pub(crate) mod restarts;
     pub(crate) mod trim;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         it::cost::trials(),
         it::keys::trials(),
         it::lost_replies::trials(),
+        it::monitor::trials(),
         it::neighbours::trials(),
         it::restarts::trials(),
         it::trim::trials(),

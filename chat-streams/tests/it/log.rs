@@ -36,6 +36,16 @@ impl Log {
         Ok(Self { streams, clock, server })
     }
 
+    /// A log that gives up soon.
+    pub(crate) async fn with_patience(patience: Duration) -> Result<Self, Absent> {
+        let log = Self::new().await?;
+        let mut config =
+            RedisConfig::from_url(&log.server.url()).unwrap().with_clock(Arc::new(log.clock.clone()));
+        (config.timing.operation, config.timing.response) = (patience, patience / 2);
+        let service = RedisService::connect(&config).await.unwrap();
+        Ok(Self { streams: Streams::new(&service, StreamsOptions::default()).unwrap(), ..log })
+    }
+
     /// Publishes events named by key and number, such as `a1`.
     pub(crate) async fn publish(&self, names: &[&str]) -> Vec<Published> {
         let events: Vec<_> = names.iter().map(|name| notice(name)).collect();

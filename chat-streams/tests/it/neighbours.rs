@@ -6,8 +6,8 @@ use chat_core::error::{Code, Error};
 use chat_core::event::{Envelope, Event, StreamNames, Topic, Unknown, wire};
 use chat_core::store::events::TailRead;
 use chat_core::store::{DeadLetters, EventConsumer, EventPublisher};
-use chat_streams::{Encoding, GroupReport, Monitor, Severity, Start, StreamsOptions};
-use chat_testkit::{Absent, sample, trials};
+use chat_streams::{Encoding, Start, StreamsOptions};
+use chat_testkit::{Absent, trials};
 use serde_json::json;
 
 use super::log::{IDLE, Log, STREAM, TOPIC, ack, fetch, lag, named, notice};
@@ -25,7 +25,6 @@ trials! { needs "redis":
     a_replayed_letter_survives_its_entry,
     two_chats_on_one_server_share_nothing,
     names_are_checked,
-    the_monitor_sees_everything,
 }
 
 async fn what_is_written_is_what_other_programs_read() -> Result<(), Absent> {
@@ -248,26 +247,5 @@ async fn names_are_checked() -> Result<(), Absent> {
         let refused = log.streams.consumer(group, member, &[TOPIC], Start::Now).await.unwrap_err();
         assert_eq!(refused.code(), Code::IdInvalid, "{group:?} {member:?}");
     }
-    Ok(())
-}
-
-async fn the_monitor_sees_everything() -> Result<(), Absent> {
-    let log = Log::new().await?;
-    let monitor = Monitor::new(&log.streams);
-    let nothing = monitor.look().await.unwrap();
-    assert!(nothing.topics.is_empty() && nothing.severity.is_none(), "{nothing:?}");
-    let one = log.member("one").await;
-    let events: Vec<_> = (0..15).map(|nth| sample::notice("a", nth)).collect();
-    log.streams.publisher().publish_many(&events).await.unwrap();
-    for delivery in fetch(&one, 12).await.iter().take(11) {
-        one.bury(delivery, &Error::new(Code::Internal)).await.unwrap();
-    }
-    let report = monitor.look().await.unwrap();
-    report.measure();
-    assert_eq!((report.dead_letters, report.severity), (11, Some(Severity::Warning)));
-    let [topic] = report.topics.as_slice() else { panic!("{report:?}") };
-    assert_eq!((topic.topic, topic.length, topic.is_overflowing), (TOPIC, 15, false));
-    let group = GroupReport { name: "g".to_owned(), members: 1, unread: Some(3), pending: 1 };
-    assert_eq!(topic.groups, [group]);
     Ok(())
 }
