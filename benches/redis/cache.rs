@@ -1,13 +1,11 @@
 //! The cache beside the raw driver and `redis-benchmark`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what went wrong by failing")]
 
-mod measure;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat_benches::{Act, Goal, Reference, Row, Stage, acting};
+use chat_benches::{Act, Goal, Reference, Row, Stage, acting, measure};
 use chat_core::store::cache::{Cache, CacheEntry, CacheExt, CacheScope, Put};
 use redis::AsyncTypedCommands;
 
@@ -27,7 +25,7 @@ fn main() {
         let _: () = stage.raw.clone().set("plain", &VALUE[..]).await.unwrap();
     });
     let rows = [get(&stage, &scope), get_many(&stage, &scope), put(&stage, &scope)];
-    measure::measure(&stage, &rows);
+    measure(&stage, &rows);
 }
 
 fn key(nth: usize) -> String {

@@ -1,12 +1,10 @@
 //! Presence beside the raw driver and `redis-benchmark`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what went wrong by failing")]
 
-mod measure;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_benches::{Act, Contender, Goal, Reference, Row, Stage, acting};
+use chat_benches::{Act, Contender, Goal, Reference, Row, Stage, acting, measure};
 use chat_core::domain::{SessionId, UserId};
 use chat_core::store::presence::Connect;
 use chat_core::store::{PresenceStore, PresenceStoreExt};
@@ -30,7 +28,7 @@ fn main() {
         let _: () = stage.raw.clone().set("plain", "1").await.unwrap();
     });
     let rows = [heartbeat(&stage), connecting(&stage), both(&stage), are_online(&stage)];
-    measure::measure(&stage, &rows);
+    measure(&stage, &rows);
 }
 
 fn user(nth: usize) -> UserId {

@@ -1,11 +1,9 @@
 //! Unread counts beside the raw driver and `redis-benchmark`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what went wrong by failing")]
 
-mod measure;
-
 use std::sync::Arc;
 
-use chat_benches::{Goal, Row, Stage, acting};
+use chat_benches::{Goal, Row, Stage, acting, measure};
 use chat_core::domain::{ConversationId, Mentions, ReadPosition, Seq, UserId};
 use chat_core::store::unread::{Advance, AdvanceTo, Recorded};
 use chat_core::store::{UnreadStore, UnreadStoreExt};
@@ -24,7 +22,7 @@ fn main() {
         }
     });
     let rows = [record(&stage), counts(&stage)];
-    measure::measure(&stage, &rows);
+    measure(&stage, &rows);
 }
 
 fn ann() -> UserId {

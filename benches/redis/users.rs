@@ -1,11 +1,9 @@
 //! Profiles beside the raw driver and `redis-benchmark`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a bench says what went wrong by failing")]
 
-mod measure;
-
 use std::sync::Arc;
 
-use chat_benches::{Goal, Reference, Row, Stage, acting};
+use chat_benches::{Goal, Reference, Row, Stage, acting, measure};
 use chat_core::clock::Timestamp;
 use chat_core::domain::{UserId, UserProfile};
 use chat_core::store::{UserStore, UserStoreExt};
@@ -31,7 +29,7 @@ fn main() {
         get_many(&stage, "users get 100, seed's hash", &seed),
         put(&stage),
     ];
-    measure::measure(&stage, &rows);
+    measure(&stage, &rows);
 }
 
 fn user(nth: usize) -> UserId {

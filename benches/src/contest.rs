@@ -10,8 +10,8 @@ use tokio::runtime::Runtime;
 use crate::cpu;
 use crate::reference::Reference;
 
-/// With how many tasks at a time.
-pub const TASKS: [usize; 3] = [1, 16, 64];
+/// With how many tasks at a time, unless a row says otherwise.
+pub const TASKS: &[usize] = &[1, 16, 64];
 
 /// How long a contender's turn is.
 const TURN: Duration = Duration::from_millis(130);
@@ -65,7 +65,11 @@ impl Goal {
 #[derive(Debug, Clone)]
 pub struct Row {
     /// What it is called.
-    pub name: &'static str,
+    pub name: String,
+    /// How many things one operation does.
+    pub elements: u64,
+    /// With how many tasks at a time.
+    pub tasks: &'static [usize],
     /// Ours.
     pub ours: Contender,
     /// The raw driver; the first one sends the very same commands.
@@ -74,6 +78,15 @@ pub struct Row {
     pub references: Vec<Reference>,
     /// What is hoped for.
     pub goals: Vec<Goal>,
+}
+
+impl Row {
+    /// Ours, and nobody beside it yet.
+    pub fn new(name: &str, ours: Act) -> Self {
+        let ours = Contender { name: "ours", act: ours };
+        let (raw, references, goals) = Default::default();
+        Self { name: name.to_owned(), elements: 1, tasks: TASKS, ours, raw, references, goals }
+    }
 }
 
 /// What happened in a turn.

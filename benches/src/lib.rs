@@ -18,10 +18,12 @@
 mod capture;
 mod contest;
 mod cpu;
+mod measure;
 mod reference;
 mod stage;
 
 pub use capture::Template;
 pub use contest::{Act, Contender, Goal, Row, TASKS, acting};
+pub use measure::measure;
 pub use reference::Reference;
 pub use stage::Stage;

@@ -17,6 +17,8 @@ pub struct Reference {
     pub random: usize,
     /// How many of these commands are worth one operation of ours.
     pub worth: f64,
+    /// How many clients there are; as many as ours has tasks, if none.
+    pub clients: Option<usize>,
 }
 
 impl Reference {
@@ -28,6 +30,7 @@ impl Reference {
             pipeline,
             random: 100_000,
             worth: 1.0,
+            clients: None,
         }
     }
 
@@ -37,12 +40,26 @@ impl Reference {
         Self { worth, ..self }
     }
 
+    /// The same, always with so many clients.
+    #[must_use]
+    pub fn clients(self, clients: usize) -> Self {
+        Self { name: format!("{} -c {clients}", self.name), clients: Some(clients), ..self }
+    }
+
     /// Sends for about so long, and says how many operations of ours that would have been in a second; nothing where
     /// `redis-benchmark` is missing.
     pub(crate) fn run(&self, port: u16, clients: usize, time: Duration, expected: f64) -> Option<f64> {
         let count = ((expected * self.worth * time.as_secs_f64()) as usize).max(1_000);
         let output = Command::new("redis-benchmark")
-            .args(["-h", "127.0.0.1", "-q", "-p", &port.to_string(), "-c", &clients.to_string()])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-q",
+                "-p",
+                &port.to_string(),
+                "-c",
+                &self.clients.unwrap_or(clients).to_string(),
+            ])
             .args([
                 "-P",
                 &self.pipeline.to_string(),

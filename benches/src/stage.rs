@@ -10,7 +10,7 @@ use redis::{Client, Pipeline};
 use tokio::runtime::Runtime;
 
 use crate::capture::Template;
-use crate::contest::{Act, Contender, Row, TASKS, acting, contend, time};
+use crate::contest::{Act, Contender, Row, acting, contend, time};
 use crate::reference::Reference;
 
 /// A server, and those who talk to it.
@@ -81,10 +81,9 @@ impl Stage {
     }
 
     /// A row: ours, and the raw driver sending the same.
-    pub fn row(&self, name: &'static str, ours: Act) -> Row {
+    pub fn row(&self, name: &str, ours: Act) -> Row {
         let raw = self.raw("raw driver, the same commands", self.templates(&ours));
-        let ours = Contender { name: "ours", act: ours };
-        Row { name, ours, raw: vec![raw], references: Vec::new(), goals: Vec::new() }
+        Row { raw: vec![raw], ..Row::new(name, ours) }
     }
 
     /// What `redis-benchmark` sends to do the same by one command; nothing if it cannot.
@@ -101,7 +100,7 @@ impl Stage {
         }
         let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
         for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.name.contains(wanted.as_str()))) {
-            for tasks in TASKS {
+            for &tasks in row.tasks {
                 contend(&self.runtime, self.server.port(), row, tasks);
             }
         }
