@@ -1,6 +1,6 @@
 //! [`StreamConsumer`]: one member of one consumer group.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +33,9 @@ const LAGGING: Operation = Operation::read("events.lag");
 /// How many entries one script hands out, and how many it acknowledges.
 const ENTRIES_AT_ONCE: usize = 1_000;
 
+/// Longer than anybody had anything: a script counts so far.
+const LONGEST_IDLE: Duration = Duration::from_millis(1 << 52);
+
 /// Where a new group begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Start {
@@ -51,8 +54,13 @@ pub enum Start {
 /// is there with a consumer called `\x01parked`. Entries which members of other programs read natively in the same group
 /// and forgot are taken over by [`reclaim`](EventConsumer::reclaim).
 ///
-/// What a call was given that did not hear of it, because it failed or was dropped, is given again to the next of its sort.
-/// That holds for one fetch and one reclaim at a time; what several at once miss is reclaimed like anybody's.
+/// What a call was given that did not hear of it, because it failed or was dropped, is given again to the next of its sort;
+/// what a reclaim was given, to a fetch, too, because it comes before what is new. That holds for one fetch and one reclaim at
+/// a time, and the one should not run beside the other: of two answers nobody knows which was given first. What several at
+/// once miss is reclaimed like anybody's.
+///
+/// A member is one process at a time. One that joins under a name in use took its place: what the other one had stays with
+/// its former life until it is acknowledged or was idle for long enough, and nothing of its keys is handed out before.
 ///
 /// # Cost
 /// | operation | commands | round trips |
@@ -86,6 +94,16 @@ struct Sort {
     turn: Mutex<Turn>,
     /// By place, the name of the call whose answer was not heard.
     unheard: Mutex<HashMap<usize, String>>,
+    /// What an unheard call had asked for beyond what the one that heard it did: it comes next.
+    surplus: Mutex<VecDeque<Delivery>>,
+}
+
+impl Sort {
+    fn surplus(&self, max: usize) -> Vec<Delivery> {
+        let mut surplus = self.surplus.lock();
+        let count = max.min(surplus.len());
+        surplus.drain(..count).collect()
+    }
 }
 
 /// A question under way. If its answer is not heard, the next question has the same name, and is given the same answer.
@@ -116,6 +134,25 @@ impl Drop for Call<'_> {
         if let Some(name) = self.name.take() {
             self.sort.unheard.lock().insert(self.nth, name);
         }
+    }
+}
+
+/// Surplus on its way out. It stays, in its place, if whoever asked for it is gone.
+struct Surplus<'a> {
+    sort: &'a Sort,
+    deliveries: Vec<Delivery>,
+}
+
+impl Surplus<'_> {
+    fn was_heard(mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries)
+    }
+}
+
+impl Drop for Surplus<'_> {
+    fn drop(&mut self) {
+        let mut surplus = self.sort.surplus.lock();
+        self.deliveries.drain(..).rev().for_each(|delivery| surplus.push_front(delivery));
     }
 }
 
@@ -245,6 +282,12 @@ impl StreamConsumer {
             Take::New => &self.new,
             Take::Idle(_) => &self.idle,
         };
+        found.deliveries = sort.surplus(max);
+        if !found.deliveries.is_empty() {
+            let surplus = Surplus { sort, deliveries: found.deliveries };
+            self.streams.store().call::<Value>(operation, before.unwrap_or_default()).await?;
+            return Ok(Found { deliveries: surplus.was_heard(), ..Found::default() });
+        }
         loop {
             let shares = sort.turn.lock().next(self.places.len(), max, &asked);
             let mut commands = before.take().unwrap_or_default();
@@ -255,6 +298,10 @@ impl StreamConsumer {
             for (nth, share) in shares {
                 let Some(place) = self.places.get(nth) else { continue };
                 let share = share.min(ENTRIES_AT_ONCE);
+                // What was reclaimed and not heard comes before anything there is to fetch.
+                let is_owed = matches!(take, Take::New) && self.idle.unheard.lock().contains_key(&nth);
+                let (sort, take) =
+                    if is_owed { (&self.idle, Take::Idle(LONGEST_IDLE)) } else { (sort, take) };
                 let call = Call::new(sort, nth);
                 commands.push(self.question(take, place, share, call.name()));
                 calls.push((call, place, share));
@@ -265,6 +312,7 @@ impl StreamConsumer {
                 Answer::Given(given) => Some(given),
                 Answer::Acked => None,
             });
+            let mut heard = Vec::with_capacity(calls.len());
             for ((call, place, share), given) in calls.into_iter().zip(given) {
                 sort.turn.lock().note(call.nth, given.more && given.entries.len() >= share);
                 found.again |= given.more && given.entries.is_empty();
@@ -274,9 +322,13 @@ impl StreamConsumer {
                     }
                 }
                 found.deliveries.extend(self.deliveries(place, given).await?);
-                call.was_heard();
+                heard.push(call);
             }
+            heard.into_iter().for_each(Call::was_heard);
             if !found.deliveries.is_empty() {
+                if matches!(take, Take::New) && found.deliveries.len() > max {
+                    sort.surplus.lock().extend(found.deliveries.drain(max..));
+                }
                 return Ok(found);
             }
         }
@@ -286,8 +338,8 @@ impl StreamConsumer {
         match take {
             Take::New => self.script(&FETCH, place).arg(max).arg(call),
             Take::Idle(idle) => {
-                let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-                self.script(&RECLAIM, place).arg(idle).arg(max).arg(call)
+                let idle = idle.min(LONGEST_IDLE).as_millis();
+                self.script(&RECLAIM, place).arg(idle.to_string()).arg(max).arg(call)
             }
         }
     }

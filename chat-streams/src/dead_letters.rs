@@ -137,7 +137,11 @@ fn letter(place: &Place, entry: &Entry) -> Result<DeadLetter> {
     let (_, id) = parts(&position).ok_or_else(|| corrupt("position"))?;
     let of_entry =
         |(name, value): &(String, Vec<u8>)| Some((name.strip_prefix(':')?.to_owned(), value.clone()));
-    let fields = Content::Fields(kept.iter().filter_map(of_entry).collect());
+    let fields = match kept.iter().find(|(known, _)| known == "fields") {
+        Some((_, many)) => fields_of(many).ok_or_else(|| corrupt("fields"))?,
+        None => kept.iter().filter_map(of_entry).collect(),
+    };
+    let fields = Content::Fields(fields);
     Ok(DeadLetter {
         id: LetterId { at: entry.id, topic: place.topic }.to_string(),
         group: said("group")?.to_owned(),
@@ -147,6 +151,25 @@ fn letter(place: &Place, entry: &Entry) -> Result<DeadLetter> {
         cause: said("cause")?.to_owned(),
         at: Timestamp::from_millis(said("at")?.parse().map_err(|_| corrupt("at"))?),
     })
+}
+
+/// The fields of an entry that had more than a command takes: names and values, each after its length and a colon.
+fn fields_of(mut many: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+    let mut texts = Vec::new();
+    while !many.is_empty() {
+        let colon = many.iter().position(|byte| *byte == b':')?;
+        let (length, rest) = many.split_at_checked(colon)?;
+        let length: usize = std::str::from_utf8(length).ok()?.parse().ok()?;
+        let (text, rest) = rest.get(1..)?.split_at_checked(length)?;
+        texts.push(text.to_vec());
+        many = rest;
+    }
+    let mut texts = texts.into_iter();
+    let mut fields = Vec::with_capacity(texts.len() / 2);
+    while let Some(name) = texts.next() {
+        fields.push((String::from_utf8_lossy(&name).into_owned(), texts.next()?));
+    }
+    Some(fields)
 }
 
 #[async_trait]

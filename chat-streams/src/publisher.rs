@@ -22,6 +22,10 @@ const OPERATION: Operation = Operation::write("events.publish");
 /// How many events one script appends: what it does to the server's other clients is bounded.
 const EVENTS_AT_ONCE: usize = 256;
 
+/// How many flat fields an event may have; one with more, read from somebody else, is written as its envelope alone. A
+/// command of a script takes no more.
+const MOST_FIELDS: usize = 2_000;
+
 /// Publishes to the streams: one script per stream and 256 events, all streams at once.
 ///
 /// # Cost
@@ -51,10 +55,11 @@ impl StreamPublisher {
     }
 
     fn written<'a>(&self, nth: usize, envelope: &'a Envelope) -> Written<'a> {
-        let fields = match self.streams.options().encoding {
-            Encoding::Flat => wire::encode_flat(envelope),
-            Encoding::Payload => vec![("payload".into(), wire::encode_payload(envelope))],
+        let flat = match self.streams.options().encoding {
+            Encoding::Flat => Some(wire::encode_flat(envelope)).filter(|fields| fields.len() <= MOST_FIELDS),
+            Encoding::Payload => None,
         };
+        let fields = flat.unwrap_or_else(|| vec![("payload".into(), wire::encode_payload(envelope))]);
         Written { nth, id: envelope.id.as_str(), fields }
     }
 

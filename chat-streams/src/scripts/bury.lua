@@ -12,13 +12,25 @@ if redis.call('XLEN', letters) >= tonumber(ARGV[8]) then return -1 end
 local letter = {
   'group', g.name, 'position', ARGV[9], 'attempts', record.attempt, 'cause', ARGV[10], 'at', whole(now)
 }
-local fields = fields_of(g, id) or {unpack(ARGV, 11)}
-for n = 1, #fields, 2 do
-  letter[#letter + 1] = ':' .. fields[n]
-  letter[#letter + 1] = fields[n + 1]
+local fields = fields_of(g, id)
+if not fields then
+  fields = {}
+  for n = 11, #ARGV do fields[n - 10] = ARGV[n] end
+end
+if #fields <= CHUNK then
+  for n = 1, #fields, 2 do
+    letter[#letter + 1] = ':' .. fields[n]
+    letter[#letter + 1] = fields[n + 1]
+  end
+else
+  -- More than a command takes: as one field, each of them after its length.
+  for n = 1, #fields do fields[n] = #fields[n] .. ':' .. fields[n] end
+  letter[#letter + 1] = 'fields'
+  letter[#letter + 1] = table.concat(fields)
 end
 local added = redis.pcall('XADD', letters, whole(now) .. '-*', unpack(letter))
 if type(added) == 'table' then
+  if not string.find(added.err, 'equal or smaller', 1, true) then error(added) end
   -- The clock went back: it comes right after the newest.
   local newest = named(redis.call('XINFO', 'STREAM', letters))['last-generated-id']
   redis.call('XADD', letters, string.match(newest, '^%d+') .. '-*', unpack(letter))

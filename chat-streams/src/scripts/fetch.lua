@@ -14,6 +14,11 @@ local again = repeated(g, 'f', member, call)
 if again then return {name, 1, again} end
 
 local given, holders = {}, {}
+-- Somebody deleted the group: what was found until here is forgotten.
+local function begin_anew()
+  name, given, holders = life(), {}, {}
+  register_again(g)
+end
 local function give(id, key, attempt, content)
   given[#given + 1] = {id = id, key = key, attempt = attempt, content = content}
 end
@@ -46,15 +51,20 @@ while #given < max do
   redis.call('ZREM', list, key)
   if rest then announce(g, key, rest.order, member) end
   local contents = claim(g, member, parked, 'RETRYCOUNT', 1)
-  for _, entry in ipairs(taken) do
+  local is_there = contents
+  for _, entry in ipairs(is_there and taken or {}) do
     if entry.letter then
       local letter = letter_of(g, entry.id)
       local attempt = letter.attempts + 1
-      claim(g, member, {entry.id}, 'RETRYCOUNT', attempt, 'FORCE', 'JUSTID')
+      is_there = is_there and claim(g, member, {entry.id}, 'RETRYCOUNT', attempt, 'FORCE', 'JUSTID')
       give(entry.id, key, attempt, letter.fields)
     else
-      give(entry.id, key, 1, contents[entry.id] or false)
+      give(entry.id, key, 1, contents[entry.id] or fields_of(g, entry.id))
     end
+  end
+  if not is_there then
+    begin_anew()
+    break
   end
 end
 
@@ -66,18 +76,17 @@ while #given < max and looked < LOOK and not drained do
   end
   local found = read()
   if is_unregistered(found) then
-    name, holders = life(), {}
-    register_again(g)
+    begin_anew()
     found = read()
   end
-  if found and found.err then error(found.err) end
+  if found and found.err then error(found) end
   local entries = found and found[1][2] or {}
   looked = looked + #entries
   drained = #entries < wanted
   local keys, payloads = {}, {}
   for n, entry in ipairs(entries) do keys[n], payloads[n] = key_of(entry[2]) end
   look_up(g, holders, keys)
-  local parked, places = {}, {}
+  local parked, places, owners = {}, {}, {}
   for n, entry in ipairs(entries) do
     local id, key = entry[1], keys[n]
     local holder = holders[key]
@@ -86,6 +95,7 @@ while #given < max and looked < LOOK and not drained do
       places[#places + 1] = 0
       places[#places + 1] = place_of_parked(key, id)
       announce(g, key, string.match(id, '^%d+'), holder.member)
+      owners[holder.member] = true
     else
       give(id, key, 1, payloads[n] or entry[2])
     end
@@ -93,6 +103,7 @@ while #given < max and looked < LOOK and not drained do
   if #parked > 0 then
     bulk('ZADD', g.wait, places)
     claim(g, PARKED, parked, 'JUSTID')
+    for owner in pairs(owners) do look_after(g, owner) end
   end
 end
 

@@ -4,7 +4,8 @@
 -- member holds is parked: it waits in the order of its key, and in the native list of pending entries it is with PARKED.
 -- A replayed dead letter waits the same way, before what is parked. Below `g:<group>:` there is
 --   hold         hash  key -> how many entries its holder has, the holder
---   with:<m>     hash  entry -> since when member m has it, which attempt this is, its key
+--   with:<m>     hash  entry -> since when member m has it, which attempt this is, its key; a member that joins anew leaves
+--                what it had to its former life
 --   busy         zset  member -> no entry it has was handed out before
 --   wait         zset  what waits, by key and then by order
 --   free         zset  key nobody holds that has waiting entries -> the order of the first
@@ -13,6 +14,8 @@
 --   last         hash  what the last calls of a member were answered
 --   wake         stream whose newest entry says when something began to be free
 local PARKED = '\1parked'
+-- What a member had when it joined anew is with its former life, which never asks for more.
+local function former(member) return member .. '\1former' end
 local ESCAPES = {['%'] = '%25', [':'] = '%3A', ['{'] = '%7B', ['}'] = '%7D'}
 
 local function open(name)
@@ -39,6 +42,11 @@ local function place_of_parked(key, id)
   return place(key) .. '1' .. padded(ms, 20) .. padded(seq, 20) .. ' ' .. id
 end
 
+local function is_waiting(g, key)
+  local from = place(key)
+  return redis.call('ZRANGEBYLEX', g.wait, '[' .. from .. '0', '(' .. from .. '2', 'LIMIT', 0, 1)[1] and true
+end
+
 -- A waiting entry: its id, whether it is a replayed letter, and its order among the keys.
 local function waiting(key, text)
   local rest = string.sub(text, #place(key) + 1)
@@ -56,6 +64,26 @@ end
 local function wake(g) redis.call('XADD', g.wake, 'MAXLEN', 1, '*', 'free', '1') end
 
 -- Holders
+
+-- What somebody waits for is looked after: should its holder turn out to have nothing, `reclaim` sets it free.
+local function look_after(g, holder) redis.call('ZADD', g.busy, 'NX', now, holder) end
+
+-- A member that has nothing holds nothing: what waits for its keys is free.
+local function set_free(g, owner)
+  local list = redis.call('ZRANGE', mine(g, owner), 0, -1, 'WITHSCORES')
+  if #list == 0 then return end
+  redis.call('DEL', mine(g, owner))
+  for n = 1, #list, 2 do
+    local held = redis.call('HGET', g.hold, list[n])
+    local holder = held and string.match(held, '^%d+:(.*)$')
+    if holder == owner then
+      redis.call('HDEL', g.hold, list[n])
+      holder = nil
+    end
+    announce(g, list[n], list[n + 1], holder)
+  end
+  wake(g)
+end
 
 local function holder_of(value)
   if not value then return nil end
@@ -198,14 +226,16 @@ local function record_of(g, member, id)
   return record and recorded(record)
 end
 
--- Makes `member` the native owner of entries; answers their fields by id. What is gone is in nobody's list any more.
+-- Makes `member` the native owner of entries; answers their fields by id, nothing when there is no such group any more. What
+-- is gone is in nobody's list any more.
 local function claim(g, member, ids, ...)
   local contents = {}
   for from = 1, #ids, CHUNK do
     local arguments = {stream, g.name, member, 0, unpack(ids, from, math.min(from + CHUNK - 1, #ids))}
     for _, option in ipairs({...}) do arguments[#arguments + 1] = option end
     local claimed = redis.pcall('XCLAIM', unpack(arguments))
-    if claimed.err and not is_unregistered(claimed) then error(claimed.err) end
+    if is_unregistered(claimed) then return nil end
+    if claimed.err then error(claimed) end
     for _, entry in ipairs(claimed) do
       if type(entry) == 'table' then contents[entry[1]] = entry[2] end
     end
@@ -235,7 +265,7 @@ end
 
 -- Registering
 
--- Makes the group, which is given what comes after `from`: '$' or '0'. Nothing when it is there.
+-- Makes the group, which is given what comes after `from`: '$' or '0'; says whether it was not there.
 local function register(g, from)
   local known = redis.call('EXISTS', stream) == 1
   local read = 0
@@ -244,8 +274,10 @@ local function register(g, from)
     read = info['entries-added'] - (from == '0' and info.length or 0)
   end
   local made = redis.pcall('XGROUP', 'CREATE', stream, g.name, from, 'MKSTREAM', 'ENTRIESREAD', read)
-  if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then error(made.err) end
+  local is_there = type(made) == 'table' and made.err
+  if is_there and not string.find(made.err, 'BUSYGROUP', 1, true) then error(made) end
   redis.call('SADD', beside .. 'groups', g.name)
+  return not is_there
 end
 
 -- Everything a group has beside the stream, but for replayed letters.
@@ -258,11 +290,11 @@ local function forget(g)
   redis.call('DEL', unpack(keys))
 end
 
--- The stream is not the one the group was registered with, which somebody deleted: all of this one came after. Letters
+-- Somebody deleted the group, or the stream it was registered with: it is given all there is, unless it is there. Letters
 -- that were replayed and not acknowledged are given again.
 local function register_again(g)
+  if not register(g, '0') then return end
   forget(g)
-  register(g, '0')
   for _, id in ipairs(redis.call('HKEYS', g.kept)) do
     local letter = letter_of(g, id)
     redis.call('ZADD', g.wait, 0, place_of_letter(letter.key, letter.ordinal, id))

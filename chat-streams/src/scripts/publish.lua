@@ -18,7 +18,7 @@ end
 
 local known, before = {}, {}
 if count > 0 then
-  known, before = bulk('HMGET', bucket(0), ids), bulk('HMGET', bucket(1), ids)
+  known, before = bulk('HMGET', NEW_IDS, ids), bulk('HMGET', OLD_IDS, ids)
 end
 local stands, fresh = {}, 0
 for n = 1, count do
@@ -53,8 +53,12 @@ for n = 1, count do
   told[id] = true
 end
 if fresh > 0 then
-  bulk('HSET', bucket(0), new)
-  redis.call('PEXPIRE', bucket(0), kept_for)
+  local since = tonumber(redis.call('HGET', NEW_IDS, SINCE))
+  if since and now - since >= WINDOW then redis.call('RENAME', NEW_IDS, OLD_IDS) end
+  -- A clock that went back makes them stay longer, never shorter.
+  if not since or since > now or now - since >= WINDOW then redis.call('HSET', NEW_IDS, SINCE, whole(now)) end
+  bulk('HSET', NEW_IDS, new)
+  redis.call('PEXPIRE', NEW_IDS, kept_for)
   length = length + fresh
   if length >= max + slack(max) and length >= tonumber(redis.call('GET', beside .. 'trim') or 0) then
     length = trim(length, max, registered_only)

@@ -13,6 +13,27 @@ local name = redis.call('GET', beside .. 'life') or begin_life()
 local again = repeated(g, 'r', member, call)
 if again then return {name, 1, again} end
 
+local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, g.name)
+if consumers.err then
+  name = life()
+  register_again(g)
+  return {name, 1, {}}
+end
+
+-- The clock went back: what seems to have been handed out later than now was handed out by now.
+for _, owner in ipairs(redis.call('ZRANGEBYSCORE', g.busy, '(' .. whole(now), '+inf')) do
+  local records, later = redis.call('HGETALL', with(g, owner)), {}
+  for n = 1, #records, 2 do
+    local record = recorded(records[n + 1])
+    if record.since > now then
+      later[#later + 1] = records[n]
+      later[#later + 1] = whole(now) .. ':' .. record.attempt .. ':' .. record.key
+    end
+  end
+  bulk('HSET', with(g, owner), later)
+  redis.call('ZADD', g.busy, now, owner)
+end
+
 local entries, is_idle, bounds, looked = {}, {}, {}, 0
 for _, owner in ipairs(redis.call('ZRANGEBYSCORE', g.busy, '-inf', now - idle)) do
   if looked >= LOOK then break end
@@ -71,6 +92,9 @@ for owner in pairs(bounds) do
 end
 -- A key is held by one member, so what was taken of it is all there is of it: it is counted anew.
 hand_out(g, nobody, member, taken)
+for owner in pairs(bounds) do
+  if redis.call('EXISTS', with(g, owner)) == 0 then set_free(g, owner) end
+end
 
 local contents, answer = claim(g, member, ids), {}
 for n, entry in ipairs(taken) do
@@ -78,20 +102,26 @@ for n, entry in ipairs(taken) do
 end
 
 -- Native names: what members of other programs had and forgot is taken over; who has nothing for long is forgotten.
-local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, g.name)
-if consumers.err then consumers = {} end
 local others = {}
 for _, flat in ipairs(consumers) do
   local consumer = named(flat)
-  local is_ours = consumer.name == member or redis.call('EXISTS', with(g, consumer.name)) == 1
+  local ours, theirs = with(g, consumer.name), with(g, former(consumer.name))
+  local known = redis.call('HLEN', ours) + redis.call('HLEN', theirs)
   local is_parked = consumer.name == PARKED and redis.call('EXISTS', g.wait) == 1
   if consumer.pending == 0 and consumer.idle >= FORGOTTEN and consumer.name ~= member then
     redis.call('XGROUP', 'DELCONSUMER', stream, g.name, consumer.name)
     redis.call('HDEL', g.last, 'f' .. consumer.name, 'F' .. consumer.name, 'r' .. consumer.name, 'R' .. consumer.name)
-  elseif consumer.pending > 0 and not is_ours and not is_parked and count < max then
-    local pending = redis.call('XPENDING', stream, g.name, 'IDLE', idle, '-', '+', max - count, consumer.name)
-    for _, one in ipairs(pending) do others[#others + 1] = {id = one[1], attempt = one[4] + 1} end
-    count = count + #pending
+  elseif consumer.pending > known and not is_parked and count < max then
+    -- A member may have the name of one of another program.
+    local most = math.min(known + max - count, LOOK)
+    local pending = redis.call('XPENDING', stream, g.name, 'IDLE', idle, '-', '+', most, consumer.name)
+    for _, one in ipairs(pending) do
+      local is_ours = known > 0 and redis.call('HEXISTS', ours, one[1]) + redis.call('HEXISTS', theirs, one[1]) > 0
+      if not is_ours and count < max then
+        others[#others + 1] = {id = one[1], attempt = one[4] + 1}
+        count = count + 1
+      end
+    end
   end
 end
 if #others > 0 then
@@ -105,11 +135,12 @@ if #others > 0 then
   look_up(g, holders, keys)
   for _, other in ipairs(others) do
     local holder = holders[other.key]
-    if holder and holder.member ~= member then
+    if holder and holder.member ~= member or not holder and is_waiting(g, other.key) then
       parked[#parked + 1] = other.id
       places[#places + 1] = 0
       places[#places + 1] = place_of_parked(other.key, other.id)
-      announce(g, other.key, string.match(other.id, '^%d+'), holder.member)
+      announce(g, other.key, string.match(other.id, '^%d+'), holder and holder.member)
+      if holder then look_after(g, holder.member) end
     else
       fresh[#fresh + 1] = other
       ids[#fresh] = other.id

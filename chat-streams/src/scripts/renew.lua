@@ -4,17 +4,23 @@
 -- Atomic. Repeated: they are renewed again.
 local g, member = open(ARGV[3]), ARGV[4]
 if redis.call('GET', beside .. 'life') ~= ARGV[6] then return 0 end
-local ids, renewed, kept = {}, {}, {}
+local ids, since, count = {}, whole(now), 0
 for n = 7, #ARGV do ids[n - 6] = ARGV[n] end
-local records, since = bulk('HMGET', with(g, member), ids), whole(now)
-for n, id in ipairs(ids) do
-  if records[n] then
-    local record = recorded(records[n])
-    kept[#kept + 1] = id
-    renewed[#renewed + 1] = id
-    renewed[#renewed + 1] = since .. ':' .. record.attempt .. ':' .. record.key
+-- Two of one name share it: what the first had when the second joined is with the former life.
+for _, owner in ipairs({member, former(member)}) do
+  local records, renewed, kept, others = bulk('HMGET', with(g, owner), ids), {}, {}, {}
+  for n, id in ipairs(ids) do
+    if records[n] then
+      local record = recorded(records[n])
+      kept[#kept + 1] = id
+      renewed[#renewed + 1] = id
+      renewed[#renewed + 1] = since .. ':' .. record.attempt .. ':' .. record.key
+    else
+      others[#others + 1] = id
+    end
   end
+  bulk('HSET', with(g, owner), renewed)
+  claim(g, member, kept, 'JUSTID')
+  ids, count = others, count + #kept
 end
-bulk('HSET', with(g, member), renewed)
-claim(g, member, kept, 'JUSTID')
-return #kept
+return count

@@ -18,6 +18,13 @@ for n = 8, #ARGV do
         fields[#fields + 1] = found[2][m + 1]
       end
     end
+    local many, at = said.fields or '', 1
+    while at <= #many do
+      local colon = string.find(many, ':', at, true)
+      local last = colon + tonumber(string.sub(many, at, colon - 1))
+      fields[#fields + 1] = string.sub(many, colon + 1, last)
+      at = last + 1
+    end
     local g, id, key = open(said.group), string.match(said.position, '(%d+%-%d+)$'), key_of(fields)
     local ordinal = whole(redis.call('INCR', beside .. 'replayed'))
     local letter = {attempts = tonumber(said.attempts), key = key, ordinal = ordinal, fields = fields}

@@ -3,7 +3,7 @@
 -- ARGV: the time; a name for another life of the stream, should one begin.
 local stream, beside = KEYS[1], KEYS[2]
 
--- How long a bucket of event ids is filled.
+-- How long the newer event ids are gathered before they are the older ones.
 local WINDOW = 600000
 -- How many entries one call trims at most.
 local STEP = 10000
@@ -39,11 +39,14 @@ local function is_before(a, b)
   return #a_ms < #b_ms or (#a_ms == #b_ms and a_ms < b_ms)
 end
 
-local function bucket(nth) return beside .. 'ids:' .. whole(math.floor(now / WINDOW) - nth) end
+-- The event ids of lately, and those of before. Who repeats is known for a window at least, whatever the clock does.
+local NEW_IDS, OLD_IDS = beside .. 'ids:new', beside .. 'ids:old'
+-- Since when the newer ones are gathered; no event has this id.
+local SINCE = '\1since'
 
 -- Another life: what was remembered of the last one means nothing any more.
 local function begin_life()
-  redis.call('DEL', bucket(0), bucket(1), beside .. 'trim')
+  redis.call('DEL', NEW_IDS, OLD_IDS, beside .. 'trim')
   redis.call('SET', beside .. 'life', ARGV[2])
   return ARGV[2]
 end

@@ -1,5 +1,6 @@
 //! The work itself: one task that holds everything, one for each key being worked on, one for each exchange with the log.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ enum Brought {
     /// These were acknowledged.
     Acked(Vec<Receipt>, Result<()>),
     /// Entries of other members, and how far behind the group is.
-    Reclaimed(Result<(Vec<Delivery>, Lag)>),
+    Reclaimed(Result<(Vec<Delivery>, Option<Lag>)>),
     /// What is held was renewed.
     Renewed(Result<bool>),
     /// Nothing: it was time to rest.
@@ -59,11 +60,16 @@ pub(super) struct Run {
     lanes: Lanes,
     /// Handled, and not yet acknowledged.
     done: Vec<Receipt>,
+    /// What this worker is through with and may yet be given by an exchange under way: it is not done again.
+    through: HashSet<Receipt>,
+    /// Of these, what the log knows to be done, too, but a reclaim under way may not.
+    late: Vec<Receipt>,
     work: JoinSet<Finished>,
     exchanges: JoinSet<Brought>,
     is_fetching: bool,
     is_acking: bool,
     is_reclaiming: bool,
+    is_reclaim_due: bool,
     is_resting: bool,
     /// How many fetches began, and how many had when it was last asked what lingers.
     fetches: (u64, u64),
@@ -87,11 +93,14 @@ impl Run {
             stats: WorkerStats::default(),
             lanes: Lanes::default(),
             done: Vec::new(),
+            through: HashSet::new(),
+            late: Vec::new(),
             work: JoinSet::new(),
             exchanges: JoinSet::new(),
             is_fetching: false,
             is_acking: false,
             is_reclaiming: false,
+            is_reclaim_due: true,
             is_resting: false,
             fetches: (0, 0),
         }
@@ -102,8 +111,10 @@ impl Run {
         let mut renew = every(self.options.idle / 3);
         let mut linger = every(self.options.linger);
         let mut stopped = self.stopped.clone();
+        reclaim.reset();
         loop {
             self.begin_work();
+            self.begin_reclaim();
             self.begin_fetch();
             self.tell();
             tokio::select! {
@@ -111,7 +122,7 @@ impl Run {
                 Some(finished) = self.work.join_next() => self.finished(finished),
                 Some(brought) = self.exchanges.join_next() => self.brought(brought),
                 _ = linger.tick() => self.ack_what_lingers(),
-                _ = reclaim.tick() => self.begin_reclaim(),
+                _ = reclaim.tick() => self.is_reclaim_due = true,
                 _ = renew.tick() => self.begin_renew(),
             }
         }
@@ -155,7 +166,8 @@ impl Run {
     /// Fetches as soon as there is room for a batch, and acknowledges along with it what was handled until then.
     fn begin_fetch(&mut self) {
         let batch = self.options.batch.max(1);
-        if self.is_fetching || self.is_resting || self.lanes.len() > batch {
+        let is_taking_over = self.is_reclaiming || self.is_reclaim_due;
+        if self.is_fetching || is_taking_over || self.is_resting || self.lanes.len() > batch {
             return;
         }
         self.is_fetching = true;
@@ -190,17 +202,21 @@ impl Run {
         });
     }
 
+    /// Takes over what others forgot. Never beside a fetch, which may bring what comes after it: of two answers nobody knows
+    /// which was given first.
     fn begin_reclaim(&mut self) {
-        if self.is_reclaiming {
+        if !self.is_reclaim_due || self.is_reclaiming || self.is_fetching || self.is_resting {
             return;
         }
         self.is_reclaiming = true;
+        self.is_reclaim_due = false;
         let (source, options) = (Arc::clone(&self.source), Arc::clone(&self.options));
         let room = (2 * options.batch.max(1)).saturating_sub(self.lanes.len());
         self.exchanges.spawn(async move {
             let look = async {
                 let taken = if room > 0 { source.reclaim(options.idle, room).await? } else { Vec::new() };
-                Ok((taken, source.lag().await?))
+                // What was taken over must not be lost with an answer that is only for people.
+                Ok((taken, source.lag().await.ok()))
             };
             Brought::Reclaimed(look.await)
         });
@@ -230,7 +246,10 @@ impl Run {
             Ok(Brought::Fetched(acked, fetched)) => {
                 self.is_fetching = false;
                 match fetched {
-                    Ok(deliveries) => _ = self.take(deliveries),
+                    Ok(deliveries) => {
+                        self.acknowledged(acked);
+                        self.take(deliveries);
+                    }
                     Err(error) => {
                         // Acknowledging again changes nothing.
                         self.done.extend(acked);
@@ -240,22 +259,27 @@ impl Run {
             }
             Ok(Brought::Acked(acked, outcome)) => {
                 self.is_acking = false;
-                if let Err(error) = outcome {
-                    self.done.extend(acked);
-                    self.rest(&error);
+                match outcome {
+                    Ok(()) => self.acknowledged(acked),
+                    Err(error) => {
+                        self.done.extend(acked);
+                        self.rest(&error);
+                    }
                 }
             }
             Ok(Brought::Reclaimed(Ok((deliveries, lag)))) => {
                 self.is_reclaiming = false;
-                self.stats.lag = lag;
+                self.stats.lag = lag.unwrap_or(self.stats.lag);
                 let count = u64::try_from(self.take(deliveries)).unwrap_or_default();
+                self.forget_late();
                 self.stats.reclaimed += count;
                 metrics::counter!("chat_worker_reclaimed_total", "worker" => Arc::clone(&self.name))
                     .increment(count);
                 self.measure();
             }
             Ok(Brought::Reclaimed(Err(error))) => {
-                self.is_reclaiming = false;
+                // It may have taken over what comes before anything there is to fetch: its answer comes with the next one.
+                (self.is_reclaiming, self.is_reclaim_due) = (false, true);
                 self.rest(&error);
             }
             Ok(Brought::Renewed(Err(error))) => self.rest(&error),
@@ -271,7 +295,26 @@ impl Run {
 
     /// Takes deliveries in; says how many were new.
     fn take(&mut self, deliveries: Vec<Delivery>) -> usize {
-        deliveries.into_iter().filter_map(|delivery| self.lanes.push(delivery).then_some(())).count()
+        let mut count = 0;
+        for delivery in deliveries {
+            let is_new = !self.through.contains(&delivery.receipt) && self.lanes.push(delivery);
+            count += usize::from(is_new);
+        }
+        count
+    }
+
+    /// The log knows that these are done.
+    fn acknowledged(&mut self, receipts: Vec<Receipt>) {
+        self.late.extend(receipts);
+        if !self.is_reclaiming {
+            self.forget_late();
+        }
+    }
+
+    fn forget_late(&mut self) {
+        for receipt in self.late.drain(..) {
+            self.through.remove(&receipt);
+        }
     }
 
     fn finished(&mut self, finished: std::result::Result<Finished, JoinError>) {
@@ -282,9 +325,14 @@ impl Run {
         match end {
             End::Handled => {
                 self.stats.handled += 1;
+                self.through.insert(receipt.clone());
                 self.done.push(receipt);
             }
-            End::Buried => self.stats.buried += 1,
+            End::Buried => {
+                self.stats.buried += 1;
+                self.through.insert(receipt.clone());
+                self.acknowledged(vec![receipt]);
+            }
         }
     }
 
