@@ -11,6 +11,7 @@
 
 mod servers {
     pub(crate) mod cluster;
+    pub(crate) mod kafka;
     pub(crate) mod process;
     pub(crate) mod proxy;
     pub(crate) mod redis;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
-    if let Some(end) = servers::process::child() {
+    if let Some(end) = servers::process::child().or_else(servers::kafka::child) {
         return end;
     }
     let topics = [
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         servers::proxy::trials(),
         servers::cluster::trials(),
         servers::sentinel::trials(),
+        servers::kafka::trials(),
     ];
     run_trials(topics.into_iter().flatten().collect())
 }

@@ -19,7 +19,10 @@ const STEPS: &[Step] = &[
         sh::run(sh::cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
     }),
     ("test", || {
-        sh::run(sh::cargo("test --workspace --all-features").env("CHAT_TEST_REQUIRE", "node,chromium,redis"))
+        sh::run(
+            sh::cargo("test --workspace --all-features")
+                .env("CHAT_TEST_REQUIRE", "node,chromium,redis,kafka"),
+        )
     }),
     ("quickstart", || sh::run(&mut sh::cargo("run --quiet --package quickstart"))),
 ];

@@ -3,6 +3,8 @@
 //! A tool is one line of a table. Asks nothing, repeats harmlessly, and costs a few milliseconds
 //! when nothing is missing.
 
+mod broker;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +28,12 @@ const TEST_TOOLS: &[Tool] = &[
         is_present: || ["redis-server", "redis-sentinel", "redis-cli"].into_iter().all(sh::finds),
         install: || apt_get("redis-server redis-sentinel redis-tools"),
     },
+    Tool {
+        name: "make and a C compiler, for the Kafka client",
+        is_present: || sh::finds("make") && sh::finds("cc"),
+        install: || apt_get("build-essential"),
+    },
+    Tool { name: "a Kafka broker", is_present: broker::is_present, install: broker::install },
     Tool {
         name: "node and npm",
         is_present: || sh::finds("node") && sh::finds("npm"),

@@ -22,12 +22,14 @@
 //! `SIGKILL`, and also what stands in a `static`. See [`Process`].
 
 mod cluster;
+mod kafka;
 mod process;
 mod redis;
 pub mod resp;
 mod sentinel;
 
 pub use cluster::{Migration, RedisCluster, SLOTS};
-pub use process::{Process, Program, free_port};
+pub use kafka::Kafka;
+pub use process::{Process, Program, free_port, installed};
 pub use redis::{Redis, RedisOptions};
 pub use sentinel::RedisSentinel;

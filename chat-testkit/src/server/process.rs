@@ -56,7 +56,7 @@ fn nursery() -> &'static Nursery {
 /// What a server is started from.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// Its name on the `PATH`.
+    /// Its name among the [installed](installed) ones, or on the `PATH`.
     pub name: &'static str,
     /// Its arguments.
     pub arguments: Vec<String>,
@@ -91,7 +91,7 @@ impl Process {
     pub fn spawn(program: Program) -> Result<Self, Absent> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
 
-        if !is_installed(program.name) {
+        if find(program.name).is_none() {
             return Err(Absent(program.missing.to_owned()));
         }
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -206,9 +206,19 @@ impl Drop for Process {
     }
 }
 
-fn is_installed(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+/// The folder of the programs that `cargo xtask setup` installs for tests alone: `chat-testkit/bin` in the user's cache
+/// folder.
+pub fn installed() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
+    Some(cache.join("chat-testkit/bin"))
+}
+
+/// Where a program is, if it is anywhere.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = installed().into_iter().chain(std::env::split_paths(&path));
+    folders.map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 fn furnish(folder: &Path, program: &Program) {
@@ -222,7 +232,8 @@ fn start(program: &Program, folder: &Path) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).expect("a file for its log");
     let errors = log.try_clone().expect("a file for its log");
     Command::new("sh")
-        .args(["-c", BECOME, "sh", program.name])
+        .args(["-c", BECOME, "sh"])
+        .arg(find(program.name).unwrap_or_else(|| program.name.into()))
         .args(&program.arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
