@@ -19,6 +19,8 @@ mod it {
     pub(crate) mod restarts;
     pub(crate) mod trim;
     pub(crate) mod users;
+    #[cfg(feature = "http")]
+    pub(crate) mod users_http;
     pub(crate) mod worker;
 }
 
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         it::restarts::trials(),
         it::trim::trials(),
         it::users::trials(),
+        #[cfg(feature = "http")]
+        it::users_http::trials(),
         it::worker::trials(),
     ];
     run_trials(topics.into_iter().flatten().collect())
