@@ -11,6 +11,8 @@
 
 mod it {
     pub(crate) mod cost;
+    pub(crate) mod faults_clock;
+    pub(crate) mod faults_members;
     pub(crate) mod keys;
     pub(crate) mod log;
     pub(crate) mod lost_replies;
@@ -31,6 +33,8 @@ use chat_testkit::run_trials;
 fn main() -> ExitCode {
     let topics = [
         it::cost::trials(),
+        it::faults_clock::trials(),
+        it::faults_members::trials(),
         it::keys::trials(),
         it::lost_replies::trials(),
         it::monitor::trials(),

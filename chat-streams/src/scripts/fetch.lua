@@ -55,9 +55,12 @@ while #given < max do
   for _, entry in ipairs(is_there and taken or {}) do
     if entry.letter then
       local letter = letter_of(g, entry.id)
-      local attempt = letter.attempts + 1
-      is_there = is_there and claim(g, member, {entry.id}, 'RETRYCOUNT', attempt, 'FORCE', 'JUSTID')
-      give(entry.id, key, attempt, letter.fields)
+      -- In a group that somebody rewound, its entry may have been handled meanwhile.
+      if letter then
+        local attempt = letter.attempts + 1
+        is_there = is_there and claim(g, member, {entry.id}, 'RETRYCOUNT', attempt, 'FORCE', 'JUSTID')
+        give(entry.id, key, attempt, letter.fields)
+      end
     else
       give(entry.id, key, 1, contents[entry.id] or fields_of(g, entry.id))
     end

@@ -291,13 +291,17 @@ local function forget(g)
 end
 
 -- Somebody deleted the group, or the stream it was registered with: it is given all there is, unless it is there. Letters
--- that were replayed and not acknowledged are given again.
+-- that were replayed and not acknowledged are given again, unless their entries are.
 local function register_again(g)
   if not register(g, '0') then return end
   forget(g)
   for _, id in ipairs(redis.call('HKEYS', g.kept)) do
-    local letter = letter_of(g, id)
-    redis.call('ZADD', g.wait, 0, place_of_letter(letter.key, letter.ordinal, id))
-    announce(g, letter.key, letter.ordinal)
+    if redis.call('XRANGE', stream, id, id)[1] then
+      redis.call('HDEL', g.kept, id)
+    else
+      local letter = letter_of(g, id)
+      redis.call('ZADD', g.wait, 0, place_of_letter(letter.key, letter.ordinal, id))
+      announce(g, letter.key, letter.ordinal)
+    end
   end
 end
