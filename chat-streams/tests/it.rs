@@ -14,6 +14,9 @@ mod it {
     pub(crate) mod faults_clock;
     pub(crate) mod faults_members;
     pub(crate) mod keys;
+    pub(crate) mod kill;
+    pub(crate) mod kill_life;
+    pub(crate) mod ledger;
     pub(crate) mod log;
     pub(crate) mod lost_replies;
     pub(crate) mod monitor;
@@ -31,11 +34,15 @@ use std::process::ExitCode;
 use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
+    if let Some(code) = it::kill_life::child() {
+        return code;
+    }
     let topics = [
         it::cost::trials(),
         it::faults_clock::trials(),
         it::faults_members::trials(),
         it::keys::trials(),
+        it::kill::trials(),
         it::lost_replies::trials(),
         it::monitor::trials(),
         it::neighbours::trials(),

@@ -1,6 +1,8 @@
 //! [`Wal`] on a disk of this node.
 
 use std::fmt;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -76,6 +78,13 @@ impl FileWal {
     /// [`Code::ConfigInvalid`] when it cannot be made or opened, or another process has it;
     /// [`Code::DataCorrupt`] when it is no write-ahead log or damaged beyond a torn write: it is left as it is.
     pub fn open(path: impl AsRef<Path>, limit: WalLimit, clock: Arc<dyn Clock>) -> Result<Self> {
+        let path = path.as_ref();
+        let unusable = |error| {
+            Error::invalid(Code::ConfigInvalid, "the write-ahead log cannot be opened").caused_by(error)
+        };
+        if !path.try_exists().map_err(unusable)? {
+            make(path)?;
+        }
         let database = Database::create(path).map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen
             | redb::DatabaseError::Storage(redb::StorageError::Io(_)) => {
@@ -199,6 +208,32 @@ fn decode_entry(id: WalId, bytes: &[u8]) -> Result<WalEntry> {
     };
     let events = stored.events.iter().map(event).collect::<Result<_>>()?;
     Ok(WalEntry { id, at: Timestamp::from_millis(stored.at), events })
+}
+
+/// Makes an empty log under another name first: at no moment is there a file of this name that is none.
+fn make(path: &Path) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{:08x}.new", rand::random::<u32>()));
+    let draft = path.with_file_name(name);
+    let made = (|| {
+        prepare(&Database::create(&draft)?)?;
+        match fs::hard_link(&draft, path) {
+            // Somebody was faster.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            // Not every disk has links.
+            Err(_) => fs::rename(&draft, path)?,
+            Ok(()) => {}
+        }
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    })();
+    // After a rename it is gone.
+    let _ = fs::remove_file(&draft);
+    made.map_err(|error: Fault| {
+        Error::invalid(Code::ConfigInvalid, "the write-ahead log cannot be made").caused_by(error)
+    })
 }
 
 fn prepare(database: &Database) -> Disk<()> {

@@ -233,6 +233,11 @@ impl Working {
         *self.stats.borrow()
     }
 
+    /// Whether it ended, which it does by itself only when something in it is broken.
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Fetches nothing more, finishes what it has within [`WorkerOptions::drain`] and acknowledges it. What was not finished
     /// is left to other members: see [`WorkerStats::held`].
     pub async fn stop(mut self) -> WorkerStats {

@@ -45,8 +45,8 @@ impl Once {
     /// Lets `effect` happen unless it did for this event.
     ///
     /// # Errors
-    /// Those of the cache and of the effect, after which it did not happen; [`Code::Unavailable`] while somebody else is at
-    /// it.
+    /// Those of the cache and of the effect, after which it did not happen, unless the error says that it may have taken
+    /// effect; [`Code::Unavailable`] while somebody else is at it.
     pub async fn process_once<T, F>(
         &self,
         event: &EventId,
@@ -77,7 +77,7 @@ impl Once {
         if outcome.is_ok() {
             let [key] = key;
             let note = CacheEntry { key, value: Bytes::from_static(b"done"), ttl: self.remember };
-            self.cache.put_many(&self.scope, &[note], Put::Always).await?;
+            self.cache.put_many(&self.scope, &[note], Put::Always).await.map_err(Error::effect_unknown)?;
         }
         // The claim ends by itself.
         let _ = self.cache.release(&self.scope, event.as_str(), &owner).await;

@@ -442,7 +442,7 @@ async fn large_batches_and_large_events_are_whole() -> Result<(), Absent> {
     let at = notice("a1").at;
     let large = Envelope::new(&["large"], at, Unknown::new("large.kind", 3, "a", json!({ "text": long })));
     let system = log.streams.consumer("g", "one", &[Topic::System], Start::Now).await.unwrap();
-    log.streams.publisher().publish_many(&[large.clone()]).await.unwrap();
+    log.streams.publisher().publish_many(std::slice::from_ref(&large)).await.unwrap();
     let held = fetch(&system, 1).await;
     let read = held[0].event.as_ref().unwrap();
     assert_eq!(wire::encode_payload(read), wire::encode_payload(&large));
