@@ -101,7 +101,7 @@ impl Template {
                 Word::Same(word) => cmd.arg(word),
                 Word::Number(first) => cmd.arg(first + 1 + nth as u64),
                 Word::Name(length) => {
-                    let name = nth as u64 * 64 + place as u64;
+                    let name = nth as u64 * 0x1_0000 + place as u64;
                     let mut name = format!("{:016x}", name.wrapping_mul(0x9e37_79b9_7f4a_7c15)).into_bytes();
                     name.resize(*length, b'x');
                     cmd.arg(name)

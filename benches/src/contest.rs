@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use tokio::runtime::Runtime;
 
+use chat_testkit::server::Redis;
+
 use crate::cpu;
 use crate::reference::Reference;
 
@@ -96,6 +98,8 @@ struct Turn {
     rate: f64,
     /// Microseconds of this process for each.
     cpu: f64,
+    /// Microseconds of the server for each.
+    server: f64,
 }
 
 /// How long it takes to do it so many times.
@@ -117,9 +121,9 @@ pub(crate) fn time(runtime: &Runtime, act: &Act, tasks: usize, times: u64) -> Du
 }
 
 #[expect(clippy::disallowed_methods, reason = "measures real time")]
-fn turn(runtime: &Runtime, act: &Act, tasks: usize, nth: &Arc<AtomicUsize>) -> Turn {
+fn turn(runtime: &Runtime, server: &str, act: &Act, tasks: usize, nth: &Arc<AtomicUsize>) -> Turn {
     let (over, first) = (Arc::new(AtomicBool::new(false)), nth.load(Ordering::Relaxed));
-    let (began, spent) = (Instant::now(), cpu::spent());
+    let (began, spent, served) = (Instant::now(), cpu::spent("self"), cpu::spent(server));
     runtime.block_on(async {
         tokio::spawn({
             let over = Arc::clone(&over);
@@ -138,9 +142,11 @@ fn turn(runtime: &Runtime, act: &Act, tasks: usize, nth: &Arc<AtomicUsize>) -> T
         })
         .await;
     });
-    let (passed, spent) = (began.elapsed().as_secs_f64(), cpu::spent() - spent);
+    let (passed, spent) = (began.elapsed().as_secs_f64(), cpu::spent("self") - spent);
+    let served = cpu::spent(server) - served;
     let done = (nth.load(Ordering::Relaxed) - first) as f64;
-    Turn { rate: done / passed, cpu: spent as f64 / 1_000.0 / done }
+    let each = |spent: u64| spent as f64 / 1_000.0 / done;
+    Turn { rate: done / passed, cpu: each(spent), server: each(served) }
 }
 
 async fn every<F>(tasks: usize, work: impl Fn(usize) -> F)
@@ -154,27 +160,30 @@ where
 }
 
 /// Lets all of a row contend, and prints what came of it.
-pub(crate) fn contend(runtime: &Runtime, port: u16, row: &Row, tasks: usize) {
+pub(crate) fn contend(runtime: &Runtime, server: &Redis, row: &Row, tasks: usize) {
+    let process = server.process().id().to_string();
     let contenders: Vec<&Contender> = std::iter::once(&row.ours).chain(&row.raw).collect();
     let nth: Vec<_> = contenders.iter().map(|_| Arc::new(AtomicUsize::new(0))).collect();
     let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); contenders.len()];
-    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); row.references.len()];
+    let mut rates: Vec<Vec<(f64, f64)>> = vec![Vec::new(); row.references.len()];
     let mut expected = vec![20_000.0; row.references.len()];
     for round in 0..=TURNS {
         for step in 0..contenders.len() {
             // Nobody always comes first.
             let who = (step + round) % contenders.len();
-            let turn = turn(runtime, &contenders[who].act, tasks, &nth[who]);
+            let turn = turn(runtime, &process, &contenders[who].act, tasks, &nth[who]);
             // The first round warms up.
             if round > 0 {
                 turns[who].push(turn);
             }
         }
         for (which, reference) in row.references.iter().enumerate() {
-            if let Some(rate) = reference.run(port, tasks, TURN, expected[which]) {
+            let served = cpu::spent(&process);
+            if let Some((rate, count)) = reference.run(server.port(), tasks, TURN, expected[which]) {
+                let served = (cpu::spent(&process) - served) as f64 / 1_000.0 / count;
                 expected[which] = rate;
                 if round > 0 {
-                    rates[which].push(rate);
+                    rates[which].push((rate, served));
                 }
             }
         }
@@ -183,7 +192,14 @@ pub(crate) fn contend(runtime: &Runtime, port: u16, row: &Row, tasks: usize) {
     let rate = |turns: &[Turn]| median(turns.iter().map(|turn| turn.rate).collect());
     let cpu = |turns: &[Turn]| median(turns.iter().map(|turn| turn.cpu).collect());
     println!("\n{}, {tasks} at a time", row.name);
-    println!("  {:<44} {:>9.0} /s  {:>6.2} us CPU", row.ours.name, rate(ours), cpu(ours));
+    let server = |turns: &[Turn]| median(turns.iter().map(|turn| turn.server).collect());
+    println!(
+        "  {:<44} {:>9.0} /s  {:>7.2} us client {:>7.2} us server",
+        row.ours.name,
+        rate(ours),
+        cpu(ours),
+        server(ours)
+    );
     let against = |name: &str, theirs: &[f64]| {
         let ratio = median(ours.iter().zip(theirs).map(|(ours, theirs)| ours.rate / theirs).collect());
         let goal = row.goals.iter().find(|goal| goal.tasks == tasks && goal.is_beside(name));
@@ -198,10 +214,11 @@ pub(crate) fn contend(runtime: &Runtime, port: u16, row: &Row, tasks: usize) {
         let (ratio, verdict) = against(contender.name, &rates);
         let more = median(ours.iter().zip(theirs).map(|(ours, theirs)| ours.cpu / theirs.cpu).collect());
         println!(
-            "  {:<44} {:>9.0} /s  {:>6.2} us CPU  ours {ratio:.2} x, {:+.0} % CPU{verdict}",
+            "  {:<44} {:>9.0} /s  {:>7.2} us client {:>7.2} us server  ours {ratio:.2} x, {:+.0} % client{verdict}",
             contender.name,
             rate(theirs),
             cpu(theirs),
+            server(theirs),
             (more - 1.0) * 100.0,
         );
     }
@@ -210,11 +227,13 @@ pub(crate) fn contend(runtime: &Runtime, port: u16, row: &Row, tasks: usize) {
             println!("  {:<44} redis-benchmark is not installed", reference.name);
             continue;
         }
-        let (ratio, verdict) = against(&reference.name, rates);
+        let (rates, served): (Vec<_>, Vec<_>) = rates.iter().copied().unzip();
+        let (ratio, verdict) = against(&reference.name, &rates);
         println!(
-            "  {:<44} {:>9.0} /s                 ours {ratio:.2} x{verdict}",
+            "  {:<44} {:>9.0} /s                    {:>7.2} us server  ours {ratio:.2} x{verdict}",
             reference.name,
-            median(rates.clone())
+            median(rates),
+            median(served)
         );
     }
 }

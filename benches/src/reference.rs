@@ -46,9 +46,9 @@ impl Reference {
         Self { name: format!("{} -c {clients}", self.name), clients: Some(clients), ..self }
     }
 
-    /// Sends for about so long, and says how many operations of ours that would have been in a second; nothing where
-    /// `redis-benchmark` is missing.
-    pub(crate) fn run(&self, port: u16, clients: usize, time: Duration, expected: f64) -> Option<f64> {
+    /// Sends for about so long, and says how many operations of ours that would have been in a second, and in all; nothing
+    /// where `redis-benchmark` is missing.
+    pub(crate) fn run(&self, port: u16, clients: usize, time: Duration, expected: f64) -> Option<(f64, f64)> {
         let count = ((expected * self.worth * time.as_secs_f64()) as usize).max(1_000);
         let output = Command::new("redis-benchmark")
             .args([
@@ -78,6 +78,6 @@ impl Reference {
         let (before, _) =
             text.rsplit_once(" requests per second").unwrap_or_else(|| panic!("no result: {text}"));
         let rate: f64 = before.rsplit(' ').next().and_then(|rate| rate.parse().ok()).expect("a rate");
-        Some(rate / self.worth)
+        Some((rate / self.worth, count as f64 / self.worth))
     }
 }

@@ -101,7 +101,7 @@ impl Stage {
         let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
         for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.name.contains(wanted.as_str()))) {
             for &tasks in row.tasks {
-                contend(&self.runtime, self.server.port(), row, tasks);
+                contend(&self.runtime, &self.server, row, tasks);
             }
         }
     }
