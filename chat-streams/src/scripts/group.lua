@@ -63,6 +63,9 @@ end
 
 local function wake(g) redis.call('XADD', g.wake, 'MAXLEN', 1, '*', 'free', '1') end
 
+-- Redis searches a small hash from its beginning, until one value in it is long: 65 bytes.
+local LONG = string.rep(' ', 64)
+
 -- Holders
 
 -- What somebody waits for is looked after: should its holder turn out to have nothing, `reclaim` sets it free.
@@ -75,7 +78,7 @@ local function set_free(g, owner)
   redis.call('DEL', mine(g, owner))
   for n = 1, #list, 2 do
     local held = redis.call('HGET', g.hold, list[n])
-    local holder = held and string.match(held, '^%d+:(.*)$')
+    local holder = held and string.match(held, '^ *%d+:(.*)$')
     if holder == owner then
       redis.call('HDEL', g.hold, list[n])
       holder = nil
@@ -87,7 +90,7 @@ end
 
 local function holder_of(value)
   if not value then return nil end
-  local count, member = string.match(value, '^(%d+):(.*)$')
+  local count, member = string.match(value, '^ *(%d+):(.*)$')
   return {count = tonumber(count), member = member}
 end
 
@@ -120,6 +123,7 @@ local function hand_out(g, holders, member, entries)
     held[#held + 1] = key
     held[#held + 1] = (holders[key] and holders[key].count or 0) + count .. ':' .. member
   end
+  records[2], held[2] = LONG .. records[2], LONG .. held[2]
   bulk('HSET', with(g, member), records)
   bulk('HSET', g.hold, held)
   redis.call('ZADD', g.busy, 'NX', now, member)
@@ -127,7 +131,7 @@ end
 
 -- What a record says.
 local function recorded(record)
-  local since, attempt, key = string.match(record, '^(%d+):(%d+):(.*)$')
+  local since, attempt, key = string.match(record, '^ *(%d+):(%d+):(.*)$')
   return {since = tonumber(since), attempt = tonumber(attempt), key = key}
 end
 
