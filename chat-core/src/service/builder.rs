@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::lookup::Lookups;
 use super::typing::Typists;
 use super::{Chat, ChatSettings, Inner, Ports};
 use crate::clock::{Clock, SystemClock};
@@ -137,6 +138,7 @@ impl ChatBuilder {
             settings,
             guard,
             typists: Typists::default(),
+            lookups: Lookups::default(),
             node: uuid::Uuid::new_v4().to_string(),
             written: Notify::new(),
         };

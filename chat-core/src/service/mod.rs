@@ -13,6 +13,7 @@ mod edit;
 mod file;
 mod history;
 mod list;
+mod lookup;
 mod member;
 mod pin;
 mod presence;
@@ -48,6 +49,7 @@ use crate::store::{
     Cache, ConversationStore, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore, Outbox,
     PositionStore, PresenceStore, RateLimiter, RoomStore, UnreadStore, UserSource, UserStore,
 };
+use lookup::Lookups;
 use typing::Typists;
 
 /// One of every port.
@@ -114,6 +116,7 @@ struct Inner {
     settings: ChatSettings,
     guard: AccessGuard,
     typists: Typists,
+    lookups: Lookups,
     /// This process among others, for claims.
     node: String,
     written: Notify,

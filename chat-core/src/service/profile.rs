@@ -4,10 +4,11 @@ use super::{Chat, derived};
 use crate::domain::user::ProfileUpdate;
 use crate::domain::{Actor, PlatformRole, UserId, UserProfile};
 use crate::error::{Code, Error, Result};
-use crate::store::{UserSource, UserStoreExt};
+use crate::store::UserStoreExt;
 
 impl Chat {
-    /// Profiles by id, in the order asked: from the cache, else from the truth, whose answer is kept.
+    /// Profiles by id, in the order asked: from the cache, else from the truth, whose answer is kept. Many callers in one
+    /// process are one question to the truth for each user.
     ///
     /// # Errors
     /// Those of the source; a failing cache is passed by.
@@ -31,14 +32,15 @@ impl Chat {
         if missing.is_empty() {
             return Ok(profiles);
         }
-        let fetched = ports.source.fetch_many(&missing).await?;
-        let known: Vec<UserProfile> = fetched.iter().flatten().cloned().collect();
-        if !known.is_empty() {
+        let fetched = self.inner.lookups.fetch(&ports.source, &missing).await?;
+        if !fetched.is_empty() {
+            let known: Vec<UserProfile> = fetched.values().cloned().collect();
             derived("profiles", ports.users.put_many(&known).await);
         }
-        let mut fetched = fetched.into_iter();
-        for profile in profiles.iter_mut().filter(|profile| profile.is_none()) {
-            *profile = fetched.next().flatten();
+        for (profile, user) in profiles.iter_mut().zip(users) {
+            if profile.is_none() {
+                *profile = fetched.get(user).cloned();
+            }
         }
         Ok(profiles)
     }
@@ -63,17 +65,23 @@ impl Chat {
             Err(error) if error.code() == Code::UserNotFound => {
                 let name = update.full_name.clone().ok_or_else(|| Error::new(Code::UserNotFound))?;
                 let empty = UserProfile::new(user.clone(), name, self.now());
-                source.create_many(&[update.apply(&empty, self.now())]).await?;
+                match source.create_many(&[update.apply(&empty, self.now())]).await {
+                    // Where others make users, there is none.
+                    Err(refusal) if refusal.code() == Code::Unsupported => return Err(error),
+                    made => made?,
+                };
                 source.update(user, update).await?
             }
             outcome => outcome?,
         };
+        self.inner.lookups.forget(user);
         self.wrote();
         derived("profiles", self.inner.ports.users.put(&profile).await);
         Ok(profile)
     }
 
-    /// Makes a profile for a user who has none yet, such as from the name in a token.
+    /// Makes a profile for a user who has none yet, such as from the name in a token. Where the source does not make users,
+    /// nothing happens.
     ///
     /// # Errors
     /// [`Code::UserInvalid`]; those of the source.
@@ -83,7 +91,12 @@ impl Chat {
         }
         ProfileUpdate { full_name: Some(full_name.to_owned()), ..ProfileUpdate::default() }.check()?;
         let profile = UserProfile::new(user.clone(), full_name, self.now());
-        if self.inner.ports.source.create_many(&[profile]).await?.contains(&true) {
+        let made = match self.inner.ports.source.create_many(&[profile]).await {
+            Err(error) if error.code() == Code::Unsupported => return Ok(()),
+            made => made?,
+        };
+        self.inner.lookups.forget(user);
+        if made.contains(&true) {
             self.wrote();
         }
         Ok(())
@@ -98,6 +111,7 @@ impl Chat {
             return Err(Code::Forbidden.into());
         }
         let Some(at) = self.inner.ports.source.delete(user).await? else { return Ok(false) };
+        self.inner.lookups.forget(user);
         self.wrote();
         // A deleted profile must not be shown again, so this one may not lag.
         self.inner.ports.users.remove_many(&[(user.clone(), at)]).await?;
