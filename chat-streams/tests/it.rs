@@ -13,6 +13,7 @@ mod it {
     pub(crate) mod cost;
     pub(crate) mod faults_clock;
     pub(crate) mod faults_members;
+    pub(crate) mod faults_server;
     pub(crate) mod keys;
     pub(crate) mod kill;
     pub(crate) mod kill_life;
@@ -22,6 +23,7 @@ mod it {
     pub(crate) mod monitor;
     pub(crate) mod neighbours;
     pub(crate) mod restarts;
+    pub(crate) mod traffic;
     pub(crate) mod trim;
     pub(crate) mod users;
     #[cfg(feature = "http")]
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         it::cost::trials(),
         it::faults_clock::trials(),
         it::faults_members::trials(),
+        it::faults_server::trials(),
         it::keys::trials(),
         it::kill::trials(),
         it::lost_replies::trials(),

@@ -88,7 +88,9 @@ for owner in pairs(bounds) do
     local stays = entry.owner == owner and not (chosen[owner] and chosen[owner][entry.key])
     if stays and (not oldest or entry.since < oldest) then oldest = entry.since end
   end
-  if oldest then redis.call('ZADD', g.busy, oldest, owner) else redis.call('ZREM', g.busy, owner) end
+  -- First what a server without memory lets happen: then the rest may, too.
+  redis.call('ZREM', g.busy, owner)
+  if oldest then redis.call('ZADD', g.busy, oldest, owner) end
 end
 -- A key is held by one member, so what was taken of it is all there is of it: it is counted anew.
 hand_out(g, nobody, member, taken)

@@ -19,8 +19,9 @@ for _, owner in ipairs({member, former(member)}) do
       others[#others + 1] = id
     end
   end
-  bulk('HSET', with(g, owner), renewed)
+  -- First what a server without memory lets happen: then the rest may, too.
   claim(g, member, kept, 'JUSTID')
+  bulk('HSET', with(g, owner), renewed)
   ids, count = others, count + #kept
 end
 return count

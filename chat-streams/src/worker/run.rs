@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_core::error::{Code, Error, Result};
+use chat_core::error::{Code, Effect, Error, Result};
 use chat_core::event::Envelope;
 use chat_core::store::events::{Delivery, Lag, Receipt};
 use futures::FutureExt;
@@ -279,7 +279,8 @@ impl Run {
             }
             Ok(Brought::Reclaimed(Err(error))) => {
                 // It may have taken over what comes before anything there is to fetch: its answer comes with the next one.
-                (self.is_reclaiming, self.is_reclaim_due) = (false, true);
+                let is_open = error.is_transient() && error.effect() == Effect::Unknown;
+                (self.is_reclaiming, self.is_reclaim_due) = (false, is_open);
                 self.rest(&error);
             }
             Ok(Brought::Renewed(Err(error))) => self.rest(&error),
