@@ -3,6 +3,8 @@
 mod consumer;
 mod dead_letters;
 mod durable;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod monitor;
 mod options;
 mod place;

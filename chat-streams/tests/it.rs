@@ -14,6 +14,12 @@ mod it {
     pub(crate) mod faults_clock;
     pub(crate) mod faults_members;
     pub(crate) mod faults_server;
+    #[cfg(feature = "kafka")]
+    pub(crate) mod kafka;
+    #[cfg(feature = "kafka")]
+    pub(crate) mod kafka_bridge;
+    #[cfg(feature = "kafka")]
+    pub(crate) mod kafka_faults;
     pub(crate) mod keys;
     pub(crate) mod kill;
     pub(crate) mod kill_life;
@@ -55,6 +61,10 @@ fn main() -> ExitCode {
         #[cfg(feature = "http")]
         it::users_http::trials(),
         it::worker::trials(),
+        #[cfg(feature = "kafka")]
+        it::kafka_bridge::trials(),
+        #[cfg(feature = "kafka")]
+        it::kafka_faults::trials(),
     ];
     run_trials(topics.into_iter().flatten().collect())
 }
