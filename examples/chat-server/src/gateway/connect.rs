@@ -174,7 +174,7 @@ async fn arrive(app: &App, conn: &Conn) -> Result<()> {
     match app.chat.connect(&conn.actor, conn.device.clone()).await {
         // Presence is away, and nobody is turned away for it: the heartbeat says that they are here when it is back.
         Err(error) if error.is_transient() => report("connect", &error),
-        answer => drop(answer?),
+        answer => answer.map(drop)?,
     }
     Ok(())
 }
