@@ -20,6 +20,8 @@ mod it {
     pub(crate) mod kafka_bridge;
     #[cfg(feature = "kafka")]
     pub(crate) mod kafka_faults;
+    #[cfg(feature = "kafka")]
+    pub(crate) mod kafka_kill;
     pub(crate) mod keys;
     pub(crate) mod kill;
     pub(crate) mod kill_life;
@@ -45,6 +47,10 @@ fn main() -> ExitCode {
     if let Some(code) = it::kill_life::child() {
         return code;
     }
+    #[cfg(feature = "kafka")]
+    if let Some(code) = it::kafka_kill::child() {
+        return code;
+    }
     let topics = [
         it::cost::trials(),
         it::faults_clock::trials(),
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
         it::kafka_bridge::trials(),
         #[cfg(feature = "kafka")]
         it::kafka_faults::trials(),
+        #[cfg(feature = "kafka")]
+        it::kafka_kill::trials(),
     ];
     run_trials(topics.into_iter().flatten().collect())
 }
