@@ -13,7 +13,9 @@ mod it {
     pub(crate) mod cost;
     pub(crate) mod faults_clock;
     pub(crate) mod faults_members;
+    pub(crate) mod faults_memory;
     pub(crate) mod faults_server;
+    pub(crate) mod golden;
     #[cfg(feature = "kafka")]
     pub(crate) mod kafka;
     #[cfg(feature = "kafka")]
@@ -55,7 +57,9 @@ fn main() -> ExitCode {
         it::cost::trials(),
         it::faults_clock::trials(),
         it::faults_members::trials(),
+        it::faults_memory::trials(),
         it::faults_server::trials(),
+        it::golden::trials(),
         it::keys::trials(),
         it::kill::trials(),
         it::lost_replies::trials(),

@@ -32,4 +32,5 @@ pub use cluster::{Migration, RedisCluster, SLOTS};
 pub use kafka::Kafka;
 pub use process::{Process, Program, free_port, installed};
 pub use redis::{Redis, RedisOptions};
+pub use resp::Reply;
 pub use sentinel::RedisSentinel;
