@@ -1,6 +1,7 @@
 //! The bridge between real logs over a real broker.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use chat_core::event::{Envelope, EventKind, FileUploaded, Topic, wire};
 use chat_core::store::events::{Lag, Published};
 use chat_core::store::{DeadLetters, EventConsumer, EventPublisher};
 use chat_streams::kafka::{DeadRecords, EVENT, ID, KafkaConfig, KafkaRecord, KafkaRoutes, KafkaSink};
-use chat_streams::kafka::{KafkaSource, LOG, Sourcing, VERSION};
+use chat_streams::kafka::{KafkaSource, LOG, SourceOptions, Sourcing, VERSION};
 use chat_streams::{Start, Worker};
 use chat_testkit::server::{Kafka, Redis, RedisOptions};
 use chat_testkit::wait::eventually;
@@ -33,6 +34,8 @@ trials! { needs "kafka":
     while_the_log_is_away_the_source_waits_and_loses_nothing,
     dead_records_that_cannot_be_kept_are_not_passed_over,
     two_sources_share_a_topic_and_one_takes_over,
+    partitions_that_move_while_the_log_is_away_lose_nothing,
+    stopping_has_a_deadline_and_what_was_not_published_is_read_again,
     stopping_commits_what_was_published,
     what_is_too_large_is_a_dead_letter_and_its_key_goes_on,
     health_tells_whether_the_brokers_answer,
@@ -368,6 +371,79 @@ async fn two_sources_share_a_topic_and_one_takes_over() -> Result<(), Absent> {
     expected.get_mut("c0").unwrap().push(41);
     expected.get_mut("c1").unwrap().push(41);
     assert_eq!(revisions(&all(&*b, Topic::Messages).await), expected);
+    Ok(())
+}
+
+/// A log that is away when it is told.
+#[derive(Debug)]
+struct Gate(Arc<chat_core::memory::MemoryEvents>, AtomicBool);
+
+#[async_trait]
+impl EventPublisher for Gate {
+    async fn publish_many(&self, events: &[Envelope]) -> Outcome<Vec<Published>> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(Code::Unavailable.into());
+        }
+        self.0.publish_many(events).await
+    }
+}
+
+async fn partitions_that_move_while_the_log_is_away_lose_nothing() -> Result<(), Absent> {
+    const KEYS: usize = 12;
+    const EACH: u32 = 20;
+    let (kafka, log) = (broker()?, memory());
+    let gate = Arc::new(Gate(log.clone(), AtomicBool::new(true)));
+    let name = topic(kafka.brokers(), 4).await;
+    let send = async |events: &[Envelope]| {
+        let lines: Vec<_> = events.iter().map(|event| (event.key(), wire::encode_payload(event))).collect();
+        let pairs: Vec<Pair<'_>> =
+            lines.iter().map(|(key, value)| (Some(key.as_bytes()), Some(value.as_bytes()))).collect();
+        write(kafka.brokers(), &name, &pairs).await;
+    };
+    let events = edits(KEYS, EACH);
+    let (early, late) = events.split_at(KEYS * 10);
+    send(early).await;
+    let config = receiving(kafka.brokers(), &name);
+    let options = SourceOptions { batch: 16, ..eager() };
+    let source = || KafkaSource::new(&config, gate.clone()).unwrap().with(options.clone()).start().unwrap();
+    let one = source();
+    eventually("one to hold something", || async { (one.stats().held > 0).then_some(()) }).await;
+    let other = source();
+    eventually("both to have some", || async {
+        (one.stats().partitions == 2 && other.stats().partitions == 2 && other.stats().held > 0).then_some(())
+    })
+    .await;
+    assert!(one.stats().held <= 16 && other.stats().held <= 16, "it holds no more than a batch");
+    assert!(all(&*log, Topic::Messages).await.is_empty());
+    let left = tokio::spawn(one.stop());
+    send(late).await;
+    gate.1.store(false, Ordering::SeqCst);
+    left.await.unwrap();
+    eventually("all of it", || async {
+        (revisions(&all(&*log, Topic::Messages).await) == in_order(KEYS, EACH)).then_some(())
+    })
+    .await;
+    assert_eq!(all(&*log, Topic::Messages).await.len(), events.len(), "each once");
+    assert_eq!(other.stop().await.dead, 0);
+    Ok(())
+}
+
+async fn stopping_has_a_deadline_and_what_was_not_published_is_read_again() -> Result<(), Absent> {
+    let (kafka, log) = (broker()?, memory());
+    let gate = Arc::new(Gate(log.clone(), AtomicBool::new(true)));
+    let name = topic(kafka.brokers(), 1).await;
+    let value = wire::encode_payload(&edit("c0", 1));
+    write(kafka.brokers(), &name, &[(Some(b"c0"), Some(value.as_bytes()))]).await;
+    let config = receiving(kafka.brokers(), &name);
+    let options = SourceOptions { drain: Duration::from_millis(200), ..eager() };
+    let source = KafkaSource::new(&config, gate.clone()).unwrap().with(options).start().unwrap();
+    eventually("it to hold it", || async { (source.stats().held == 1).then_some(()) }).await;
+    let stats = source.stop().await;
+    assert_eq!((stats.held, stats.published), (1, 0));
+    gate.1.store(false, Ordering::SeqCst);
+    let source = KafkaSource::new(&config, gate).unwrap().with(eager()).start().unwrap();
+    settled("it", &source, 1).await;
+    assert_eq!(source.stop().await.published, 1);
     Ok(())
 }
 

@@ -30,6 +30,7 @@ trials! { needs "kafka":
     what_is_too_large_in_company_is_sent_alone,
     offsets_that_cannot_be_committed_lose_nothing,
     a_broker_that_forgot_everything_is_sent_the_rest,
+    a_source_outlives_its_brokers,
 }
 
 const TOPIC: &str = "edits";
@@ -187,5 +188,32 @@ async fn a_broker_that_forgot_everything_is_sent_the_rest() -> Result<(), Absent
         let found = revisions(&events(seen));
         found.len() == 2 && found.values().all(|found| *found == [6, 7, 8, 9])
     });
+    Ok(())
+}
+
+async fn a_source_outlives_its_brokers() -> Result<(), Absent> {
+    let mock = mock(1);
+    let (brokers, log) = (mock.bootstrap_servers(), memory());
+    let send = async |events: &[Envelope]| {
+        for event in events {
+            let value = wire::encode_payload(event);
+            write(&brokers, TOPIC, &[(Some(event.key().as_bytes()), Some(value.as_bytes()))]).await;
+        }
+    };
+    let source = KafkaSource::new(&receiving(&brokers, TOPIC), log.clone()).unwrap();
+    let source = source.with(eager()).start().unwrap();
+    for round in 0..3 {
+        send(&[edit("c0", 2 * round + 1), edit("c0", 2 * round + 2)]).await;
+        let published = u64::from(2 * round + 2);
+        eventually("the events", || async { (source.stats().published >= published).then_some(()) }).await;
+        mock.broker_down(-1).unwrap();
+        eventually("it to notice", || async { source.check(Duration::from_millis(100)).await.err() }).await;
+        mock.broker_up(-1).unwrap();
+        mock.request_errors(RDKafkaApiKey::Fetch, &[Answer::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
+    }
+    send(&[edit("c0", 7)]).await;
+    eventually("the last", || async { (source.stats().published == 7).then_some(()) }).await;
+    assert_eq!(source.stop().await.dead, 0);
+    assert_eq!(revisions(&all(&*log, Topic::Messages).await), in_order(1, 7));
     Ok(())
 }

@@ -89,7 +89,9 @@ impl<P: EventPublisher> EventPublisher for Steps<P> {
 
 async fn send(brokers: &str, topic: &str, group: &str, url: &str) {
     let log = streams(url, "a:").await;
-    let sink = KafkaSink::new(&sending(brokers, topic)).unwrap();
+    // Long enough for what is not waited for to be acknowledged, and to die with the process.
+    let config = sending(brokers, topic).set("linger.ms", "30").unwrap();
+    let sink = KafkaSink::new(&config).unwrap();
     let member = log.consumer(group, "node", &sink.topics(), Start::Beginning).await.unwrap();
     let options = WorkerOptions {
         batch: 8,
