@@ -33,5 +33,8 @@ pub use streams::Streams;
 pub use tail::StreamTail;
 pub use trim::Trimmed;
 pub use users::{UserStreamConsumer, UserStreamOptions, UserStreamStats};
-pub use wal::{FileWal, Interrupted, Recovered, Wal, WalEntry, WalExt, WalId, WalLimit, WalStats};
+pub use wal::{
+    FileWal, Interrupted, Recovered, RedisWal, RedisWalOptions, Wal, WalEntry, WalExt, WalId, WalLimit,
+    WalStats,
+};
 pub use worker::{Worker, WorkerOptions};

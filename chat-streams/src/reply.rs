@@ -124,6 +124,12 @@ impl FromRedisValue for Content {
 }
 
 impl Content {
+    /// The value of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&[u8]> {
+        let Self::Fields(fields) = self else { return None };
+        fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
+    }
+
     /// The event, or why it cannot be read.
     pub(crate) fn decode(&self, stream: &str, id: EntryId) -> Result<Envelope, Undecodable> {
         let entry = id.to_string();

@@ -30,3 +30,19 @@ scripts! {
     CUT = "cut";
     REPORT = "report";
 }
+
+macro_rules! wal_scripts {
+    ($($name:ident = $file:literal;)*) => {
+        $(pub(crate) static $name: Script = Script::joined(&[
+            PRELUDE,
+            include_str!("scripts/wal.lua"),
+            include_str!(concat!("scripts/", $file, ".lua")),
+        ]);)*
+    };
+}
+
+wal_scripts! {
+    WAL_BEGIN = "wal_begin";
+    WAL_FINISH = "wal_finish";
+    WAL_HOLD = "wal_hold";
+}

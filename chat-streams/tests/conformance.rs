@@ -23,17 +23,29 @@ fn main() -> ExitCode {
     trials.extend(promises("redis-streams-cluster", |namespace| async move {
         offer(&cluster_url(CLUSTER.as_ref().map_err(Clone::clone)?), &namespace).await
     }));
+    // The services on real streams, everything else in memory.
+    let services = promises("redis-streams-events", |namespace| async move {
+        let url = SERVER.as_ref().map_err(Clone::clone)?.url();
+        let mut memory = Offer::memory();
+        memory.outage = None;
+        events(memory, &url, &namespace).await
+    });
+    trials.extend(services.into_iter().filter(|trial| trial.name().contains("::service::")));
     run_trials(trials)
 }
 
 async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
-    let clock = ManualClock::default();
-    let config = RedisConfig::from_url(url).expect("a good URL").with_clock(Arc::new(clock.clone()));
+    events(Offer::new(ManualClock::default()), url, namespace).await
+}
+
+/// The same offer with its events on streams.
+async fn events(offer: Offer, url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
+    let config = RedisConfig::from_url(url).expect("a good URL").with_clock(Arc::new(offer.clock.clone()));
     let service = RedisService::connect(&config).await.map_err(|error| Absent(error.to_string()))?;
     let names = StreamNames::seed().with_prefix(format!("{}:", namespace.0));
     let streams =
         Streams::new(&service, StreamsOptions { names, ..StreamsOptions::default() }).expect("good names");
-    let offer = Offer::new(clock)
+    let offer = offer
         .publisher(Arc::new(streams.publisher()))
         .tail(Arc::new(streams.tail()))
         .dead_letters(Arc::new(streams.dead_letters()));

@@ -27,6 +27,7 @@ mod it {
     pub(crate) mod keys;
     pub(crate) mod kill;
     pub(crate) mod kill_life;
+    pub(crate) mod kinds;
     pub(crate) mod ledger;
     pub(crate) mod log;
     pub(crate) mod lost_replies;
@@ -38,6 +39,7 @@ mod it {
     pub(crate) mod users;
     #[cfg(feature = "http")]
     pub(crate) mod users_http;
+    pub(crate) mod wal;
     pub(crate) mod worker;
 }
 
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         it::faults_server::trials(),
         it::golden::trials(),
         it::keys::trials(),
+        it::kinds::trials(),
         it::kill::trials(),
         it::lost_replies::trials(),
         it::monitor::trials(),
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         it::users::trials(),
         #[cfg(feature = "http")]
         it::users_http::trials(),
+        it::wal::trials(),
         it::worker::trials(),
         #[cfg(feature = "kafka")]
         it::kafka_bridge::trials(),

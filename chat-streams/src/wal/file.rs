@@ -192,14 +192,14 @@ impl Wal for FileWal {
     }
 }
 
-fn encode(at: Timestamp, events: &[Envelope]) -> Result<Vec<u8>> {
+pub(super) fn encode(at: Timestamp, events: &[Envelope]) -> Result<Vec<u8>> {
     let fields = |event| encode_flat(event).into_iter().map(|(name, value)| (name.into_owned(), value));
     let events = events.iter().map(|event| fields(event).collect()).collect();
     let stored = Stored { at: at.as_millis(), events };
     serde_json::to_vec(&stored).map_err(|e| Error::new(Code::Internal).during("wal.begin").caused_by(e))
 }
 
-fn decode_entry(id: WalId, bytes: &[u8]) -> Result<WalEntry> {
+pub(super) fn decode_entry(id: WalId, bytes: &[u8]) -> Result<WalEntry> {
     let corrupt = || Error::new(Code::DataCorrupt).during("wal.unfinished").with("entry", id);
     let stored: Stored = serde_json::from_slice(bytes).map_err(|e| corrupt().caused_by(e))?;
     let origin = Origin { stream: "wal", entry: "0-0" };

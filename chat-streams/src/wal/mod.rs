@@ -8,9 +8,10 @@
 //!   └───────────── unfinished: after a crash, ask the host's truth, then publish or drop ─────────────┘
 //! ```
 //!
-//! [`FileWal`] keeps it on a disk of this node.
+//! [`FileWal`] keeps it on a disk of this node, [`RedisWal`] in Redis.
 
 mod file;
+mod redis;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use chat_core::error::{Code, Effect, Error, Result};
 use chat_core::event::Envelope;
 use chat_core::store::{EventPublisher, events::Published};
 
+pub use self::redis::{RedisWal, RedisWalOptions};
 pub use file::FileWal;
 
 /// A place in a write-ahead log; later entries have larger ones.
