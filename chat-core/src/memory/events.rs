@@ -120,6 +120,21 @@ impl Group {
         }
     }
 
+    /// A member is made again: what it had of a topic is with its former life, which never asks for more.
+    fn retire(&mut self, topic: Topic, member: &str) {
+        let former = format!("{member}\u{1}former");
+        for ((of, _), pending) in &mut self.pending {
+            if *of == topic && pending.member == member {
+                pending.member.clone_from(&former);
+            }
+        }
+        for ((of, _), holder) in &mut self.holders {
+            if *of == topic && holder.member == member {
+                holder.member.clone_from(&former);
+            }
+        }
+    }
+
     fn done(&mut self, topic: Topic, offset: u64) -> Option<Pending> {
         let pending = self.pending.remove(&(topic, offset))?;
         self.release(topic, pending.envelope.key());
@@ -179,6 +194,7 @@ impl MemoryEvents {
             let next = if from_beginning { log.first } else { log.end() };
             let group = state.groups.entry(group.to_owned()).or_default();
             group.topics.entry(*topic).or_insert(GroupTopic { next, skipped: BTreeSet::new() });
+            group.retire(*topic, member);
         }
         MemoryConsumer { log: Arc::clone(self), group: group.to_owned(), member: member.to_owned() }
     }

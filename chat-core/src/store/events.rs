@@ -84,6 +84,9 @@ port! {
     ///
     /// A group is registered when its first consumer is made and then receives every event of its topics from that
     /// moment (or from the beginning, if asked to), each by one member. Nothing it has not acknowledged is trimmed.
+    ///
+    /// A member is one consumer at a time. One that is made under a name in use took its place, as after a crash: what the
+    /// former one had is with neither of them until it is acknowledged or reclaimed, so nothing of its keys overtakes it.
     pub trait EventConsumer {
         /// Up to `max` entries nobody in the group has had yet; waits up to `wait` for the first one.
         ///

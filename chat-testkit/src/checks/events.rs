@@ -38,6 +38,7 @@ checks! {
     acknowledging_again_changes_nothing + consumers,
     what_is_not_acknowledged_is_reclaimed_when_it_was_idle + consumers,
     reclaiming_keeps_the_order_of_every_key + consumers,
+    a_member_made_again_is_not_given_what_comes_after + consumers,
     racing_reclaims_take_every_entry_once + consumers,
     a_buried_event_is_kept_whole_with_its_cause + consumers + dead_letters,
     burying_again_changes_nothing + consumers + dead_letters,
@@ -478,6 +479,25 @@ async fn reclaiming_keeps_the_order_of_every_key(offer: Offer) {
     assert_eq!(named(&fetch(&one, 10).await), [""; 0], "the key went with them");
     assert_eq!(named(&fetch(&three, 10).await), [""; 0]);
     assert_eq!(named(&fetch(&two, 10).await), ["c3"]);
+}
+
+async fn a_member_made_again_is_not_given_what_comes_after(offer: Offer) {
+    let log = Log::new(&offer);
+    let one = log.member("one").await;
+    log.publish(&["a1", "a2", "b1"]).await;
+    let held = fetch(&one, 1).await;
+    assert_eq!(named(&held), ["a1"]);
+    let again = log.member("one").await;
+    assert_eq!(named(&fetch(&again, 10).await), ["b1"], "nobody knows what became of a1");
+    let third = log.member("one").await;
+    assert_eq!(named(&fetch(&third, 10).await), [""; 0]);
+    log.clock.advance(IDLE);
+    let taken = third.reclaim(IDLE, 10).await.unwrap();
+    assert_eq!((named(&taken), taken[0].attempt), (vec!["a1".to_owned(), "b1".to_owned()], 2));
+    // What the first was done with counts, however late it says so.
+    ack(&one, &held).await;
+    assert_eq!(lag(&third).await, (1, 1));
+    assert_eq!(named(&fetch(&third, 10).await), ["a2"]);
 }
 
 async fn racing_reclaims_take_every_entry_once(offer: Offer) {

@@ -20,7 +20,7 @@ use proptest::sample::select;
 
 use super::{Agreement, holds, one_of, play_histories, same};
 use crate::walk::walk;
-use crate::{Offer, sample};
+use crate::{Consumers, Offer, sample};
 
 const TOPIC: Topic = Topic::Notifications;
 const KEYS: [&str; 3] = ["a", "a:a", "b"];
@@ -67,6 +67,11 @@ enum Operation {
     Purge {
         letter: usize,
     },
+    /// A member crashes, and another process takes its name.
+    Rejoin {
+        group: usize,
+        member: usize,
+    },
     Read {
         reader: usize,
         max: usize,
@@ -92,13 +97,19 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (group(), member(), max()).prop_map(|(group, member, max)| Reclaim { group, member, max }),
         2 => one_of(4).prop_map(|letter| Replay { letter }),
         1 => one_of(4).prop_map(|letter| Purge { letter }),
+        1 => (group(), member()).prop_map(|(group, member)| Rejoin { group, member }),
         2 => (one_of(2), max()).prop_map(|(reader, max)| Read { reader, max }),
         1 => Just(Look),
         3 => select(&[5_u64, 10][..]).prop_map(|seconds| Wait { seconds }),
     ]
 }
 
-/// An entry with one member of a group.
+/// A member, or what was it before somebody took its name.
+fn former(member: usize) -> usize {
+    member % MEMBERS.len() + MEMBERS.len()
+}
+
+/// An entry with one member of a group, or with its former life.
 #[derive(Debug)]
 struct Held {
     member: usize,
@@ -233,6 +244,7 @@ struct Game {
     publisher: Arc<dyn EventPublisher>,
     tail: Arc<dyn EventTail>,
     letters: Arc<dyn DeadLetters>,
+    consumers: Consumers,
     members: Vec<Vec<Arc<dyn EventConsumer>>>,
     /// Where readers stand, and how much of the log lies before.
     readers: Vec<(TailCursor, usize)>,
@@ -291,7 +303,7 @@ impl Game {
         let gone: Vec<_> =
             entries.iter().filter_map(|entry| self.model.groups[group].held.remove(entry)).collect();
         let receipts: Vec<Receipt> = gone.iter().map(|held| held.delivery.receipt.clone()).collect();
-        let member = gone.first().map_or(0, |held| held.member);
+        let member = gone.first().map_or(0, |held| held.member % MEMBERS.len());
         self.members[group][member].ack(&receipts).await.unwrap();
         // Again, which changes nothing.
         self.members[group][member].ack(&receipts).await.unwrap();
@@ -334,7 +346,7 @@ impl Game {
             Operation::Bury { group, held } => {
                 let Some(entry) = self.nth_held(*group, *held) else { return Ok(()) };
                 let held = self.model.groups[*group].held.remove(&entry).expect("it is held");
-                let consumer = &self.members[*group][held.member];
+                let consumer = &self.members[*group][held.member % MEMBERS.len()];
                 // Twice: the second time changes nothing.
                 for _ in 0..2 {
                     consumer.bury(&held.delivery, &Error::new(Code::DataCorrupt)).await.unwrap();
@@ -369,6 +381,16 @@ impl Game {
                     self.model.letters.remove(*letter);
                 }
                 same(asked, &purged, &u64::from(there))
+            }
+            Operation::Rejoin { group, member } => {
+                let again = (self.consumers)(GROUPS[*group], MEMBERS[*member], &[TOPIC], false);
+                self.members[*group][*member] = again.await.unwrap();
+                for held in self.model.groups[*group].held.values_mut() {
+                    if held.member == *member {
+                        held.member = former(*member);
+                    }
+                }
+                Ok(())
             }
             Operation::Read { reader, max } => self.read(asked, *reader, *max).await,
             Operation::Look => self.look(asked).await,
@@ -452,6 +474,7 @@ async fn play(offer: Offer, history: Vec<Operation>) -> Agreement {
         publisher: offer.publisher.clone().expect("a publisher"),
         tail,
         letters: offer.dead_letters.clone().expect("dead letters"),
+        consumers,
         members,
         readers: vec![(end, 0), (TailCursor { topic: TOPIC, after: None }, 0)],
         model: Model::default(),
