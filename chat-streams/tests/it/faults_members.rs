@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_core::error::{Code, Error};
 use chat_core::event::{Envelope, Topic, Unknown, wire};
-use chat_core::store::events::{Delivery, Receipt};
+use chat_core::store::events::{Delivery, Published, Receipt};
 use chat_core::store::{DeadLetters, EventConsumer, EventPublisher};
 use chat_streams::{Start, StreamConsumer, StreamsOptions};
 use chat_testkit::proxy::{Protocol, Proxy, Request};
@@ -32,6 +32,7 @@ trials! { needs "redis":
     large_batches_and_large_events_are_whole,
     ten_thousand_keys_and_one_key_of_ten_thousand,
     a_member_that_never_acknowledges_holds_up_its_keys_only,
+    batches_that_overlap_and_race_are_in_the_log_once,
 }
 
 const NOTHING: Duration = Duration::ZERO;
@@ -524,5 +525,40 @@ async fn a_member_that_never_acknowledges_holds_up_its_keys_only() -> Result<(),
     assert_eq!(named(&taken), ["a0"]);
     ack(&one, &taken).await;
     assert_eq!(drain(&one).await, (1..=300).map(|nth| format!("a{nth}")).collect::<Vec<_>>());
+    Ok(())
+}
+
+async fn batches_that_overlap_and_race_are_in_the_log_once() -> Result<(), Absent> {
+    let log = Log::new().await?;
+    let (one, publisher) = (log.member("one").await, log.streams.publisher());
+    let new = |answers: Vec<Published>| -> Vec<bool> {
+        answers.iter().map(|answer| matches!(answer, Published::Durable(_))).collect()
+    };
+    assert_eq!(new(log.publish(&["a1", "a2", "a3"]).await), [true; 3]);
+    assert_eq!(new(log.publish(&["a3", "a2", "a4", "a4", "a1"]).await), [false, false, true, false, false]);
+    assert_eq!(new(log.publish(&["a5", "a1", "a6"]).await), [true, false, true]);
+    assert_eq!(drain(&one).await, ["a1", "a2", "a3", "a4", "a5", "a6"], "each where it came first");
+
+    // The same thousand, from five at once, each from another place on, in pieces of another size.
+    let events: Vec<_> = (0..1_000).map(|nth| sample::notice(&format!("k{nth}"), nth)).collect();
+    let racing = (0..5).map(|nth| {
+        let mut turned = events.clone();
+        turned.rotate_left(nth * 200);
+        let publisher = &publisher;
+        async move {
+            let mut count = 0;
+            for batch in turned.chunks(37 + nth * 100) {
+                count += new(publisher.publish_many(batch).await.unwrap()).iter().filter(|new| **new).count();
+            }
+            count
+        }
+    });
+    let counts = futures::future::join_all(racing).await;
+    assert_eq!(counts.iter().sum::<usize>(), 1_000, "{counts:?}");
+    let mut names = drain(&one).await;
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!((count, names.len()), (1_000, 1_000));
     Ok(())
 }
