@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chat_core::clock::{ManualClock, Timestamp};
+use chat_core::clock::{ManualClock, SystemClock, Timestamp};
 use chat_core::domain::page::Page;
-use chat_core::domain::{UserId, UserProfile};
+use chat_core::domain::user::ProfileUpdate;
+use chat_core::domain::{Actor, UserId, UserProfile};
 use chat_core::error::{Code, Error, Result};
 use chat_core::event::{Envelope, Event, Topic, UserProfileCreated, UserProfileDeleted, UserProfileUpdated};
+use chat_core::memory::MemoryUsers;
+use chat_core::service::Chat;
 use chat_core::store::events::{Delivery, Lag, Receipt};
 use chat_core::store::users::UserStoreStats;
 use chat_core::store::{DeadLetters, EventConsumer, EventPublisher, UserStore, UserStoreExt};
@@ -34,6 +37,7 @@ trials! { needs "redis":
     what_a_dead_consumer_did_is_not_done_twice,
     poison_is_set_aside_and_holds_up_nobody,
     a_cache_that_is_away_loses_nothing,
+    a_change_reaches_the_cache_of_every_node,
 }
 
 const AT: u64 = 1_736_862_000_000;
@@ -428,5 +432,40 @@ async fn a_cache_that_is_away_loses_nothing() -> std::result::Result<(), Absent>
     assert!(stats.worker.failed > 20, "{stats:?}");
     assert_eq!((stats.kept, stats.worker.buried), (1, 0));
     assert_eq!(setting.cached("ann").await, Some(profile("ann", "Ann", AT)));
+    Ok(())
+}
+
+async fn a_change_reaches_the_cache_of_every_node() -> std::result::Result<(), Absent> {
+    let setting = Setting::new(None).await?;
+    // The use case of seed 002: truth, then cache, then event. Another node has a cache of its own, and so its own group.
+    let streams = &setting.streams;
+    let chat = Chat::builder()
+        .users(Arc::new(setting.users.clone()))
+        .publisher(Arc::new(streams.publisher()))
+        .tail(Arc::new(streams.tail()))
+        .build();
+    let far = Arc::new(MemoryUsers::new(Arc::new(SystemClock)));
+    let options = UserStreamOptions { group: "profiles of two".to_owned(), ..options() };
+    let following = UserStreamConsumer::start(streams, Arc::clone(&far) as _, options).await.unwrap();
+    let ann = Actor::user(user("ann"));
+    let far_becomes = async |what: &str, is_so: &dyn Fn(Option<&UserProfile>) -> bool| {
+        eventually(what, || async {
+            let found = far.get(&ann.user).await.unwrap();
+            is_so(found.as_ref()).then_some(())
+        })
+        .await;
+    };
+    chat.ensure_profile(&ann.user, "Ann").await.unwrap();
+    let update = ProfileUpdate { ministere: Some(Some("MINFOP".to_owned())), ..ProfileUpdate::default() };
+    let changed = chat.update_profile(&ann, &ann.user, &update).await.unwrap();
+    assert_eq!(setting.hash("user:profile:ann")["ministere"], "MINFOP", "here at once");
+    chat.relay_once().await.unwrap();
+    far_becomes("the change to arrive", &|found| found == Some(&changed)).await;
+    assert!(chat.delete_profile(&ann, &ann.user).await.unwrap());
+    assert!(setting.hash("user:profile:ann").is_empty());
+    chat.relay_once().await.unwrap();
+    far_becomes("the deletion to arrive", &|found| found.is_none()).await;
+    let stats = following.stop().await;
+    assert_eq!((stats.kept, stats.removed, stats.worker.handled), (2, 1, 3));
     Ok(())
 }

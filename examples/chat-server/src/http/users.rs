@@ -5,16 +5,17 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequestParts, Path, RawQuery, State};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use chat_core::domain::user::ProfileUpdate;
 use chat_core::domain::{Actor, UserId, UserProfile};
-use chat_core::error::Code;
+use chat_core::error::{Code, Error};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
 use crate::app::App;
+use crate::options::MAX_EVENT;
 
 /// The most profiles of one batch.
 const MAX_BATCH: usize = 500;
@@ -81,8 +82,12 @@ pub(super) async fn put(
     body: Result<Json<Value>, JsonRejection>,
 ) -> Result<Json<UserProfile>, Problem> {
     let user = UserId::new(id)?;
-    let Ok(Json(Value::Object(mut fields))) = body else {
-        return Err(Problem::unreadable("the body is no JSON object"));
+    let mut fields = match body {
+        Ok(Json(Value::Object(fields))) => fields,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return Err(Error::new(Code::PayloadTooLarge).with("max", MAX_EVENT).into());
+        }
+        _ => return Err(Problem::unreadable("the body is no JSON object")),
     };
     // What names the user, or is the server's to say, counts for nothing.
     fields.retain(|field, _| {

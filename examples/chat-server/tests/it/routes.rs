@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::client::Client;
 use super::support::http::{self, Reply, get, get_as, post, request, send_as};
-use super::support::run::trials;
+use super::support::run::{trials, within};
 use super::support::server::{Server, folder, shared};
 use super::support::token::{self, admin, fresh, good, unsigned};
 
@@ -22,6 +22,7 @@ trials! {
     profiles_want_a_good_token,
     profiles_come_one_by_one_and_in_batches,
     a_batch_has_at_most_five_hundred_ids,
+    what_is_far_too_large_is_refused_and_harms_nobody,
     profiles_are_changed_by_their_owner_and_by_administrators,
     ids_of_every_kind_have_profiles,
 }
@@ -349,6 +350,35 @@ async fn a_batch_has_at_most_five_hundred_ids() {
         let one = get_as(shared(), &format!("/users/{id}"), &token).await;
         assert_eq!(one.problem(), (400, "chat.id.invalid".to_owned()), "{id}");
     }
+}
+
+async fn what_is_far_too_large_is_refused_and_harms_nobody() {
+    let (ann, token) = profiled("ann").await;
+    let (path, bearer) = (format!("/users/{ann}"), format!("Bearer {token}"));
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    // A server does not read on once it has said no, so the answer may be lost with the connection.
+    let answered = async |method: &str, path: &str, body: &str| {
+        within("an answer", async {
+            loop {
+                let reply = http::try_request(shared().address, method, path, &headers, body).await;
+                if let Some(reply) = reply {
+                    return reply;
+                }
+            }
+        })
+        .await
+    };
+    let ids = (0..10_000).map(|n| format!("nobody-{n}")).collect::<Vec<_>>().join(",");
+    let refused = answered("GET", &format!("/batch?ids={ids}"), "").await;
+    assert!((400..=499).contains(&refused.status), "{refused:?}");
+    let huge = json!({ "fullName": "x".repeat(70_000) }).to_string();
+    let refused = answered("PUT", &path, &huge).await;
+    assert_eq!(refused.problem(), (413, "chat.payload.too_large".to_owned()));
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    let refused = answered("PUT", &path, &deep).await;
+    assert_eq!(refused.problem(), (400, "chat.request.invalid".to_owned()));
+    let profile = get_as(shared(), &path, &token).await;
+    assert_eq!((profile.status, &profile.json()["fullName"]), (200, &json!("ann Example")));
 }
 
 async fn profiles_are_changed_by_their_owner_and_by_administrators() {
