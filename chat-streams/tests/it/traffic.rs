@@ -178,7 +178,12 @@ impl Traffic {
         .await;
     }
 
-    pub(crate) fn is_buffering(&self) -> bool {
+    /// What cannot be published is kept.
+    pub(crate) async fn buffering(&self) {
+        eventually("events to be buffered", || async { self.is_buffering().then_some(()) }).await;
+    }
+
+    fn is_buffering(&self) -> bool {
         self.durable.is_buffering()
     }
 
