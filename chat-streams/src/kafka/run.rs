@@ -330,6 +330,8 @@ impl Run {
                     // It was on its way, or its partition is new.
                     Ok(record) => {
                         self.beyond.push(record);
+                        self.stats.held += 1;
+                        self.tell();
                         self.pause();
                     }
                     Err(failure) => self.complain(&failure),
