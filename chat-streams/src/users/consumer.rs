@@ -90,7 +90,7 @@ pub struct UserStreamStats {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let log = MemoryEvents::new(Arc::new(SystemClock));
+/// let log = Arc::new(MemoryEvents::new(Arc::new(SystemClock)));
 /// let cache = Arc::new(MemoryUsers::new(Arc::new(SystemClock)));
 /// let options = UserStreamOptions::new("node-1");
 /// let member = log.consumer(&options.group, &options.member, &[Topic::Users], true);
