@@ -28,7 +28,7 @@ const END: Operation = Operation::write("events.ends");
 /// |---|---|---|
 /// | `read_since`, a cursor on an entry that is kept | 2 per cursor | 1 |
 /// | `read_since`, any other cursor | 1 to 3 per cursor | 1 or 2 |
-/// | waiting | 1 more per [`Wake`](crate::wake) | |
+/// | waiting | 1 blocking read for each server | |
 /// | `ends` | 1 per topic | 1 |
 #[derive(Debug)]
 pub struct StreamTail {

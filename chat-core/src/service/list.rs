@@ -27,8 +27,8 @@ pub struct ParticipantView {
     pub profile: Option<UserProfile>,
     /// How far it has received and read.
     pub receipts: Receipts,
-    /// Its presence, as the actor may know it.
-    pub presence: VisiblePresence,
+    /// Its presence, as the actor may know it; not known while the presence store is away.
+    pub presence: Option<VisiblePresence>,
 }
 
 /// A conversation as its member sees it.
@@ -114,7 +114,7 @@ impl Chat {
             ports.messages.heads(Some(&actor.user), &ids),
             self.counts(&actor.user, &ids),
             ports.positions.receipts_many(&places),
-            self.presence_of_contacts(actor, &users),
+            self.presence_if_known(actor, &users),
             self.profiles(&users),
         )?;
         let known = Known {
@@ -126,12 +126,25 @@ impl Chat {
             .map(|((membership, members), (head, unread))| known.view(membership, members, head, unread))
             .collect())
     }
+
+    /// The presence of users who share a conversation with the actor. A list is worth having without it.
+    async fn presence_if_known(
+        &self,
+        actor: &Actor,
+        users: &[UserId],
+    ) -> Result<Vec<Option<VisiblePresence>>> {
+        match self.presence_of_contacts(actor, users).await {
+            Ok(seen) => Ok(seen.into_iter().map(Some).collect()),
+            Err(error) if error.is_transient() => Ok(vec![None; users.len()]),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// What was found out about everybody on a page.
 struct Known {
     receipts: HashMap<(UserId, ConversationId), Receipts>,
-    people: HashMap<UserId, (VisiblePresence, Option<UserProfile>)>,
+    people: HashMap<UserId, (Option<VisiblePresence>, Option<UserProfile>)>,
 }
 
 impl Known {

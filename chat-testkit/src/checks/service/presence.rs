@@ -1,6 +1,7 @@
 //! Promises of presence: who is told what about whom.
 
 use std::slice::from_ref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::clock::Timestamp;
@@ -16,6 +17,7 @@ use chat_core::store::presence::Renewal;
 
 use crate::Offer;
 use crate::expect::{at_once, refused};
+use crate::faulty::{Faulty, Outage, Switch};
 use crate::sample::{conversation, session, user};
 use crate::stage::{Stage, actor, on, platform_admin};
 
@@ -40,6 +42,7 @@ promises! {
     the_last_activity_is_told_to_whom_it_may_be,
     only_members_are_looked_up,
     lists_show_presence,
+    lists_are_there_while_presence_is_away,
     a_session_is_needed_to_connect,
     numbers_are_for_platform_admins,
 }
@@ -355,7 +358,7 @@ async fn an_invisible_user_shows_nothing(offer: Offer) {
         };
         assert_eq!(look(&stage, &bob, &group, "ada").await, unknown);
         let listed = stage.chat.conversation(&bob, &group).await.unwrap().participants;
-        assert_eq!(listed[0].presence, unknown);
+        assert_eq!(listed[0].presence.as_ref(), Some(&unknown));
     };
     stage.chat.connect(&ada, None).await.unwrap();
     shows_nothing().await;
@@ -460,10 +463,31 @@ async fn lists_show_presence(offer: Offer) {
     for participants in [&list.items[0].participants, &one.participants] {
         let shown: Vec<_> = participants
             .iter()
-            .map(|one| (one.member.user_id.as_str(), one.presence.status, one.presence.last_active))
+            .map(|one| (one.member.user_id.as_str(), one.presence.as_ref().unwrap()))
+            .map(|(user, presence)| (user, presence.status, presence.last_active))
             .collect();
         assert_eq!(shown, [("ada", PresenceStatus::Online, None), ("bob", PresenceStatus::Offline, None)]);
     }
+}
+
+async fn lists_are_there_while_presence_is_away(offer: Offer) {
+    let switch = Switch::default();
+    let presence = Arc::new(Faulty::new(offer.presence.clone().expect("presence"), &switch));
+    let stage = Stage::with(offer, |chat| chat.presence(presence)).await;
+    let (ada, bob) = (on("ada", "phone"), actor("bob"));
+    let group = stage.group("Engines", &[&ada, &bob]).await;
+    stage.chat.connect(&ada, None).await.unwrap();
+    switch.begin();
+    let list =
+        stage.chat.conversations(&bob, &ConversationFilter::default(), &Page::first(10)).await.unwrap();
+    let one = stage.chat.conversation(&bob, &group).await.unwrap();
+    for participants in [&list.items[0].participants, &one.participants] {
+        assert_eq!(participants.len(), 2);
+        assert!(participants.iter().all(|one| one.presence.is_none()), "not known is not offline");
+    }
+    switch.end();
+    let one = stage.chat.conversation(&bob, &group).await.unwrap();
+    assert!(one.participants.iter().all(|one| one.presence.is_some()));
 }
 
 async fn a_session_is_needed_to_connect(offer: Offer) {

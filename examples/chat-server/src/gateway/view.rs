@@ -194,7 +194,8 @@ struct ParticipantObject<'a> {
     joined_at: Timestamp,
     delivered_seq: Seq,
     read_seq: Seq,
-    presence: &'a VisiblePresence,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence: Option<&'a VisiblePresence>,
 }
 
 impl<'a> ParticipantObject<'a> {
@@ -208,7 +209,7 @@ impl<'a> ParticipantObject<'a> {
             joined_at: view.member.joined_at,
             delivered_seq: delivered_up_to(receipts),
             read_seq: receipts.read.reached(receipts.own),
-            presence: &view.presence,
+            presence: view.presence.as_ref(),
         }
     }
 }

@@ -46,13 +46,13 @@ async fn late(redis: Redis) {
     let conversation = ann.direct(&bob.user).await;
     ann.send(&conversation, "it is not there").await;
     bob.hears_message("it is not there").await;
-    assert_eq!(unread(&mut bob, &conversation).await, 1, "counted from truth");
+    assert_eq!(unread(&mut bob, &conversation).await, 2, "counted from truth");
 
     redis.restart_empty();
     becomes(&server, "ok").await;
     ann.send(&conversation, "it is there").await;
     bob.hears_message("it is there").await;
-    assert_eq!(unread(&mut bob, &conversation).await, 2);
+    assert_eq!(unread(&mut bob, &conversation).await, 3);
     let sessions = async {
         while redis.command(&["KEYS", "chat.*:p:{*}:u:*"]).list().len() < 2 {
             tokio::time::sleep(Duration::from_millis(50)).await;
