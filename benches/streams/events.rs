@@ -14,13 +14,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_benches::{Contender, Goal, Reference, Row, Stage, acting, measure};
+use chat_benches::{Act, Contender, Goal, Reference, Row, Stage, acting, measure};
 use chat_core::domain::EventId;
 use chat_core::event::{Envelope, StreamNames, Topic, wire};
 use chat_core::store::events::Receipt;
 use chat_core::store::{EventConsumer, EventPublisher};
 use chat_streams::{Encoding, Start, Streams, StreamsOptions};
 use chat_testkit::sample;
+use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Value};
 use tokio::sync::Mutex;
@@ -101,6 +102,12 @@ fn publish(stage: &Stage, encoding: Encoding, batch: usize) -> Row {
         }
     });
     let mut row = stage.row(&name, ours);
+    if batch == 1 {
+        row.raw.push(Contender {
+            name: "what it replaces: XADD, EXPIRE, XTRIM",
+            act: seed_publish(stage, &event),
+        });
+    }
     row.elements = batch as u64;
     row.tasks = if batch == 1 { &[1, 64] } else { &[1, 16] };
     row.references = vec![reference(encoding, &event, batch)];
@@ -108,6 +115,63 @@ fn publish(stage: &Stage, encoding: Encoding, batch: usize) -> Row {
     row.goals = vec![Goal { tasks: 1, beside, at_least: 0.6 }, Goal { tasks: 16, beside, at_least: 0.6 }];
     row.goals.retain(|_| batch == 128);
     row
+}
+
+/// How seed 001 publishes: three commands; here in one write.
+fn seed_publish(stage: &Stage, event: &Envelope) -> Act {
+    let (raw, payload) = (stage.raw.clone(), wire::encode_payload(event));
+    acting(move |_, _| {
+        let (mut raw, payload) = (raw.clone(), payload.clone());
+        async move {
+            let mut add = redis::cmd("XADD");
+            add.arg("seed").arg("*").arg("payload").arg(payload);
+            let mut expire = redis::cmd("EXPIRE");
+            expire.arg("seed").arg(86_400);
+            let mut trim = redis::cmd("XTRIM");
+            trim.arg("seed").arg("MAXLEN").arg("~").arg(10_000);
+            let mut pipeline = Pipeline::with_capacity(3);
+            for command in [add, expire, trim] {
+                pipeline.add_command(command);
+            }
+            let _: Vec<Value> = pipeline.query_async(&mut raw).await.unwrap();
+        }
+    })
+}
+
+/// How seed 001 consumes: ten entries at a time, each acknowledged and awaited on its own.
+fn seed_consume(
+    stage: &Stage,
+    prefix: &str,
+) -> impl Fn(usize, usize) -> BoxFuture<'static, ()> + Send + Sync + use<> {
+    let (raw, stream) = (stage.raw.clone(), format!("{prefix}:events:notifications"));
+    let made: RedisResult<Value> = stage.prepare(async {
+        let mut create = redis::cmd("XGROUP");
+        create.arg("CREATE").arg(&stream).arg("seed").arg("0").query_async(&mut raw.clone()).await
+    });
+    made.unwrap();
+    move |_, _| {
+        let (mut raw, stream) = (raw.clone(), stream.clone());
+        Box::pin(async move {
+            let mut read = redis::cmd("XREADGROUP");
+            read.arg("GROUP")
+                .arg("seed")
+                .arg("one")
+                .arg("COUNT")
+                .arg(10)
+                .arg("STREAMS")
+                .arg(&stream)
+                .arg(">");
+            let mut found: Value = read.query_async(&mut raw).await.unwrap();
+            if found == Value::Nil {
+                rewind(&mut raw, &stream, "seed").await;
+                found = read.query_async(&mut raw).await.unwrap();
+            }
+            for id in ids(&found) {
+                let mut ack = redis::cmd("XACK");
+                let _: Value = ack.arg(&stream).arg("seed").arg(id).query_async(&mut raw).await.unwrap();
+            }
+        })
+    }
 }
 
 /// Everything in the stream is new to the group again.
@@ -157,6 +221,10 @@ fn consume(stage: &Stage, encoding: Encoding, count: usize) -> Row {
     let native = acting(native(stage, stream, count));
     let mut row = Row::new(&name, ours);
     row.raw = vec![Contender { name: "raw driver, XACK and XREADGROUP, not decoded", act: native }];
+    if count == 10 {
+        let seed = acting(seed_consume(stage, &prefix));
+        row.raw.push(Contender { name: "what it replaces: COUNT 10, XACK each, not decoded", act: seed });
+    }
     row.elements = count as u64;
     row.tasks = &[1];
     row.references = vec![reference(encoding, &sample::notice("user001", 1), count)];
@@ -170,7 +238,7 @@ fn native(
     stage: &Stage,
     stream: String,
     count: usize,
-) -> impl Fn(usize, usize) -> futures::future::BoxFuture<'static, ()> + Send + Sync + use<> {
+) -> impl Fn(usize, usize) -> BoxFuture<'static, ()> + Send + Sync + use<> {
     let (raw, held) = (stage.raw.clone(), Arc::new(Mutex::new(Vec::<Vec<u8>>::new())));
     move |_, _| {
         let (mut raw, held, stream) = (raw.clone(), Arc::clone(&held), stream.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::only;
 use crate::clock::Timestamp;
-use crate::domain::page::{Page, Paged};
+use crate::domain::page::{MAX_PAGE, Page, Paged};
 use crate::error::{Error, Result};
 use crate::event::{Envelope, Topic, Undecodable};
 
@@ -155,6 +155,43 @@ port! {
 
         /// Throws letters away; says how many.
         async fn purge(&self, ids: &[String]) -> Result<u64>;
+    }
+}
+
+/// Sugar over any [`DeadLetters`]; implemented for all of them.
+pub trait DeadLettersExt: DeadLetters {
+    /// Hands every letter back that is there now; says how many. One that is given up again meanwhile stays.
+    fn replay_all(&self) -> impl Future<Output = Result<u64>> + Send {
+        async move {
+            let mut count = 0;
+            for ids in ids_of_all(self).await?.chunks(MAX_PAGE) {
+                count += self.replay(ids).await?;
+            }
+            Ok(count)
+        }
+    }
+
+    /// Throws every letter away that is there now; says how many.
+    fn purge_all(&self) -> impl Future<Output = Result<u64>> + Send {
+        async move {
+            let mut count = 0;
+            for ids in ids_of_all(self).await?.chunks(MAX_PAGE) {
+                count += self.purge(ids).await?;
+            }
+            Ok(count)
+        }
+    }
+}
+
+impl<P: DeadLetters + ?Sized> DeadLettersExt for P {}
+
+async fn ids_of_all(letters: &(impl DeadLetters + ?Sized)) -> Result<Vec<String>> {
+    let (mut ids, mut page) = (Vec::new(), Page::first(MAX_PAGE));
+    loop {
+        let found = letters.list(&page).await?;
+        ids.extend(found.items.into_iter().map(|letter| letter.id));
+        let Some(next) = found.next else { return Ok(ids) };
+        page = Page { after: Some(next), limit: MAX_PAGE };
     }
 }
 

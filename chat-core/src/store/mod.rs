@@ -31,7 +31,7 @@ pub mod users;
 
 pub use cache::{Cache, CacheExt};
 pub use conversations::{ConversationStore, ConversationStoreExt};
-pub use events::{DeadLetters, EventConsumer, EventPublisher, EventPublisherExt, EventTail};
+pub use events::{DeadLetters, DeadLettersExt, EventConsumer, EventPublisher, EventPublisherExt, EventTail};
 pub use files::{FileStore, FileStoreExt};
 pub use limits::{RateLimiter, RateLimiterExt};
 pub use messages::{MessageStore, MessageStoreExt};

@@ -1,9 +1,14 @@
 -- Follows presence.lua in scripts that begin or end sessions.
 
+-- How long a record's answers may be before they are looked through: twice what is kept.
+local MOST = 8000
+
 -- What a record has been told of late, as ` operation:answer:when` again and again, without what is old.
 local function recent(answers)
+  local oldest = tonumber(string.match(answers or '', '^ [^:]+:[^:]+:(%d+)'))
+  if not oldest or (now - oldest < ANSWERS and #answers < MOST) then return answers or '' end
   local kept = {}
-  for entry, at in string.gmatch(answers or '', '( [^:]+:[^:]+:(%d+))') do
+  for entry, at in string.gmatch(answers, '( [^:]+:[^:]+:(%d+))') do
     if now - at < ANSWERS then kept[#kept + 1] = entry end
   end
   return table.concat(kept, '', math.max(1, #kept - 99))

@@ -13,7 +13,9 @@ use chat_core::event::{Envelope, Event, FileUploaded, Topic};
 use chat_core::store::events::{
     DeadLetter, Delivery, Lag, Position, Published, REPEAT_WINDOW, Receipt, TailCursor, TailRead,
 };
-use chat_core::store::{DeadLetters, EventConsumer, EventPublisher, EventPublisherExt, EventTail};
+use chat_core::store::{
+    DeadLetters, DeadLettersExt, EventConsumer, EventPublisher, EventPublisherExt, EventTail,
+};
 use parking_lot::Mutex;
 
 use crate::expect::{at_once, refused, unavailable};
@@ -46,6 +48,7 @@ checks! {
     dead_letters_come_in_pages_of_any_size + consumers + dead_letters,
     replayed_letters_go_to_the_group_that_gave_them_up + consumers + dead_letters,
     purged_letters_are_gone + consumers + dead_letters,
+    all_letters_are_replayed_or_purged_at_once + consumers + dead_letters,
     what_a_group_has_not_acknowledged_is_never_dropped + consumers,
     lag_counts_what_waits_and_what_is_pending + consumers,
     every_reader_sees_everything_in_order + tail,
@@ -644,6 +647,36 @@ async fn purged_letters_are_gone(offer: Offer) {
     assert_eq!(log.letters().purge(&ids).await.unwrap(), 2);
     assert!(log.listed().await.is_empty());
     assert_eq!(named(&fetch(&one, 10).await), [""; 0]);
+}
+
+async fn all_letters_are_replayed_or_purged_at_once(offer: Offer) {
+    let log = Log::new(&offer);
+    let one = log.member("one").await;
+    let count = u64::try_from(MAX_PAGE).unwrap() + 2;
+    log.publisher
+        .publish_many(&(1..=count).map(|nth| sample::notice("a", nth)).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let take_all = async || {
+        let mut taken = Vec::new();
+        while taken.len() < usize::try_from(count).unwrap() {
+            taken.extend(fetch(&one, 100).await);
+        }
+        taken
+    };
+    for delivery in take_all().await {
+        bury(&one, &delivery).await;
+    }
+    assert_eq!(log.letters().replay_all().await.unwrap(), count);
+    assert_eq!(log.letters().replay_all().await.unwrap(), 0);
+    let again = take_all().await;
+    assert_eq!(named(&again), (1..=count).map(|nth| format!("a{nth}")).collect::<Vec<_>>(), "in their order");
+    for delivery in &again {
+        bury(&one, delivery).await;
+    }
+    assert_eq!(log.letters().purge_all().await.unwrap(), count);
+    assert_eq!(log.letters().purge_all().await.unwrap(), 0);
+    assert!(log.listed().await.is_empty());
 }
 
 async fn what_a_group_has_not_acknowledged_is_never_dropped(offer: Offer) {
