@@ -13,11 +13,12 @@ use redis::{RedisWrite, ToRedisArgs};
 
 /// The name of one call: no other call of any process has it within the time an answer is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct OperationId(u64);
+pub struct OperationId(u64);
 
 impl OperationId {
     /// A name for a call that begins.
-    pub(crate) fn new() -> Self {
+    #[expect(clippy::new_without_default, reason = "there is no usual name: each is another one")]
+    pub fn new() -> Self {
         static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         static COUNT: AtomicU64 = AtomicU64::new(0);
         Self(SECRET.hash_one(COUNT.fetch_add(1, Ordering::Relaxed)))

@@ -15,6 +15,7 @@ mod it {
     pub(crate) mod cost;
     pub(crate) mod faults;
     pub(crate) mod limits;
+    pub(crate) mod lost;
     pub(crate) mod presence;
     pub(crate) mod rooms;
     pub(crate) mod unread;

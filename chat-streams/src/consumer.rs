@@ -9,7 +9,7 @@ use chat_core::error::{Code, Error, Result};
 use chat_core::event::{Topic, wire};
 use chat_core::store::EventConsumer;
 use chat_core::store::events::{Delivery, Lag, Receipt};
-use chat_redis::driver::{Command, Operation, Script, Stopwatch};
+use chat_redis::driver::{Command, Operation, OperationId, Script, Stopwatch};
 use parking_lot::Mutex;
 use redis::{FromRedisValue, ParsingError, Value};
 
@@ -93,7 +93,7 @@ enum Take {
 struct Sort {
     turn: Mutex<Turn>,
     /// By place, the name of the call whose answer was not heard.
-    unheard: Mutex<HashMap<usize, String>>,
+    unheard: Mutex<HashMap<usize, OperationId>>,
     /// What an unheard call had asked for beyond what the one that heard it did: it comes next.
     surplus: Mutex<VecDeque<Delivery>>,
 }
@@ -110,29 +110,25 @@ impl Sort {
 struct Call<'a> {
     sort: &'a Sort,
     nth: usize,
-    name: Option<String>,
+    name: OperationId,
+    is_heard: bool,
 }
 
 impl<'a> Call<'a> {
     fn new(sort: &'a Sort, nth: usize) -> Self {
         let unheard = sort.unheard.lock().remove(&nth);
-        let name = unheard.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
-        Self { sort, nth, name: Some(name) }
-    }
-
-    fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
+        Self { sort, nth, name: unheard.unwrap_or_else(OperationId::new), is_heard: false }
     }
 
     fn was_heard(mut self) {
-        self.name = None;
+        self.is_heard = true;
     }
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if let Some(name) = self.name.take() {
-            self.sort.unheard.lock().insert(self.nth, name);
+        if !self.is_heard {
+            self.sort.unheard.lock().insert(self.nth, self.name);
         }
     }
 }
@@ -303,7 +299,7 @@ impl StreamConsumer {
                 let (sort, take) =
                     if is_owed { (&self.idle, Take::Idle(LONGEST_IDLE)) } else { (sort, take) };
                 let call = Call::new(sort, nth);
-                commands.push(self.question(take, place, share, call.name()));
+                commands.push(self.question(take, place, share, call.name));
                 calls.push((call, place, share));
                 asked.insert(nth);
             }
@@ -334,7 +330,7 @@ impl StreamConsumer {
         }
     }
 
-    fn question(&self, take: Take, place: &Place, max: usize, call: &str) -> Command {
+    fn question(&self, take: Take, place: &Place, max: usize, call: OperationId) -> Command {
         match take {
             Take::New => self.script(&FETCH, place).arg(max).arg(call),
             Take::Idle(idle) => {

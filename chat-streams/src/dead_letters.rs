@@ -11,7 +11,7 @@ use chat_core::error::{Code, Error, Result};
 use chat_core::event::Topic;
 use chat_core::store::DeadLetters;
 use chat_core::store::events::{DeadLetter, Position, Receipt};
-use chat_redis::driver::{Command, Operation};
+use chat_redis::driver::{Command, Operation, OperationId};
 
 use crate::place::Place;
 use crate::position::{EntryId, parts};
@@ -115,10 +115,9 @@ impl StreamDeadLetters {
         for (topic, letters) in letters {
             let place = self.streams.place(*topic)?;
             for letters in letters.chunks(LETTERS_AT_ONCE) {
-                let call = format!("{:016x}", rand::random::<u64>());
                 let ids: Vec<_> = letters.iter().map(EntryId::to_string).collect();
                 let kept = self.streams.store().kept_for(REMEMBERED);
-                commands.push(command(place).arg(call).arg(kept).arg(ids));
+                commands.push(command(place).arg(OperationId::new()).arg(kept).arg(ids));
             }
         }
         Ok(self.streams.store().call::<u64>(operation, commands).await?.into_iter().sum())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chat_core::error::{Code, Error};
 use chat_core::event::{Envelope, Topic, Unknown, wire};
 use chat_core::store::events::{Delivery, Published, Receipt};
-use chat_core::store::{DeadLetters, EventConsumer, EventPublisher};
+use chat_core::store::{DeadLettersExt, EventConsumer, EventPublisher};
 use chat_streams::{Start, StreamConsumer, StreamsOptions};
 use chat_testkit::proxy::{Protocol, Proxy, Request};
 use chat_testkit::wait::eventually;
@@ -59,8 +59,7 @@ async fn drain(member: &StreamConsumer) -> Vec<String> {
 }
 
 async fn replay_all(log: &Log) -> u64 {
-    let ids: Vec<_> = log.letters().await.into_iter().map(|letter| letter.id).collect();
-    log.streams.dead_letters().replay(&ids).await.unwrap()
+    log.streams.dead_letters().replay_all().await.unwrap()
 }
 
 async fn who_joins_again_is_not_given_what_comes_after() -> Result<(), Absent> {

@@ -151,15 +151,18 @@ async fn what_is_too_large_in_company_is_sent_alone() -> Result<(), Absent> {
     Ok(())
 }
 
+/// Writes events as a sink does, one after the other.
+async fn send(brokers: &str, events: &[Envelope]) {
+    for event in events {
+        let value = wire::encode_payload(event);
+        write(brokers, TOPIC, &[(Some(event.key().as_bytes()), Some(value.as_bytes()))]).await;
+    }
+}
+
 async fn offsets_that_cannot_be_committed_lose_nothing() -> Result<(), Absent> {
     let mock = mock(1);
     let (brokers, log) = (mock.bootstrap_servers(), memory());
-    let send = async |events: &[Envelope]| {
-        for event in events {
-            let value = wire::encode_payload(event);
-            write(&brokers, TOPIC, &[(Some(event.key().as_bytes()), Some(value.as_bytes()))]).await;
-        }
-    };
+    let send = async |events: &[Envelope]| send(&brokers, events).await;
     send(&edits(2, 3)).await;
     mock.request_errors(RDKafkaApiKey::OffsetCommit, &[Answer::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
     let source = KafkaSource::new(&receiving(&brokers, TOPIC), log.clone()).unwrap();
@@ -194,12 +197,7 @@ async fn a_broker_that_forgot_everything_is_sent_the_rest() -> Result<(), Absent
 async fn a_source_outlives_its_brokers() -> Result<(), Absent> {
     let mock = mock(1);
     let (brokers, log) = (mock.bootstrap_servers(), memory());
-    let send = async |events: &[Envelope]| {
-        for event in events {
-            let value = wire::encode_payload(event);
-            write(&brokers, TOPIC, &[(Some(event.key().as_bytes()), Some(value.as_bytes()))]).await;
-        }
-    };
+    let send = async |events: &[Envelope]| send(&brokers, events).await;
     let source = KafkaSource::new(&receiving(&brokers, TOPIC), log.clone()).unwrap();
     let source = source.with(eager()).start().unwrap();
     for round in 0..3 {

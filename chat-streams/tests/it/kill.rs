@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chat_core::domain::page::Page;
 use chat_core::store::events::{TailCursor, TailRead};
-use chat_core::store::{DeadLetters, EventConsumer, EventTail};
+use chat_core::store::{DeadLettersExt, EventConsumer, EventTail};
 use chat_redis::driver::Stopwatch;
 use chat_streams::worker::Handler;
 use chat_streams::{DurablePublisher, Start, Streams, Wal};
@@ -135,19 +134,7 @@ async fn finish(streams: &Streams, handling: &Handling) {
         if found.is_empty() {
             found = last.fetch(512, Duration::ZERO).await.unwrap();
         }
-        let replayed = if found.is_empty() {
-            let ids: Vec<_> = letters
-                .list(&Page::first(1_000))
-                .await
-                .unwrap()
-                .items
-                .into_iter()
-                .map(|letter| letter.id)
-                .collect();
-            letters.replay(&ids).await.unwrap()
-        } else {
-            0
-        };
+        let replayed = if found.is_empty() { letters.replay_all().await.unwrap() } else { 0 };
         if found.is_empty() && replayed == 0 {
             break;
         }

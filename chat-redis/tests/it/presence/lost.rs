@@ -1,6 +1,5 @@
 //! Replies that are lost after the work was done, and work that is done again later.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use chat_testkit::server::Redis;
 use chat_testkit::walk::eventually;
 use chat_testkit::{Absent, trials};
 
+use super::super::lost::{between, losing};
 use super::{HOUR, LEASE, Node, numbered, session, user, waiting};
 
 trials! { needs "redis":
@@ -57,15 +57,6 @@ async fn know_the_scripts(node: &Node) {
     assert_eq!(node.disconnect(&known, "1").await, Transition::WentOffline);
 }
 
-/// Loses the reply to the next script, which was executed.
-async fn losing<T>(proxy: &Proxy, work: impl Future<Output = T>) -> T {
-    let before = proxy.counts().faults;
-    proxy.cut_after(Request::with("EVALSHA"));
-    let answer = work.await;
-    assert_eq!(proxy.counts().faults, before + 1, "a reply was lost");
-    answer
-}
-
 async fn an_edge_is_handed_out_though_its_reply_was_lost() -> Result<(), Absent> {
     let (_server, proxy, node) = behind_a_proxy().await?;
     let (ann, closed) = (user("ann"), node.presence.stats().await.unwrap().closed_sessions);
@@ -101,22 +92,6 @@ async fn being_idle_begins_and_ends_once_though_a_reply_was_lost() -> Result<(),
         assert_eq!(losing(&proxy, presence.touch_many(&both)).await.unwrap(), [false, false]);
     }
     Ok(())
-}
-
-/// Runs `work`, whose first reply does not come, and `between` once it is executed, before it is asked again.
-async fn between<T>(
-    proxy: &Proxy,
-    work: impl Future<Output = T>,
-    executed: impl AsyncFn() -> bool,
-    between: impl Future<Output = ()>,
-) -> T {
-    proxy.hang_after(Request::with("EVALSHA"));
-    let meanwhile = async {
-        eventually("the script is executed", || executed()).await;
-        between.await;
-    };
-    let (answer, ()) = futures::join!(work, meanwhile);
-    answer
 }
 
 async fn a_repeat_does_not_undo_what_came_between() -> Result<(), Absent> {

@@ -1,6 +1,5 @@
 //! Replies that are lost after the work was done.
 
-use std::future::Future;
 use std::time::Duration;
 
 use chat_core::domain::{RoomId, RoomRole};
@@ -8,9 +7,9 @@ use chat_core::store::rooms::{NewRoom, RoomAged, RoomChange, RoomChanged, RoomSt
 use chat_core::store::{RoomStore, RoomStoreExt};
 use chat_testkit::proxy::{Protocol, Proxy, Request};
 use chat_testkit::server::Redis;
-use chat_testkit::walk::eventually;
 use chat_testkit::{Absent, trials};
 
+use super::super::lost::{between, losing};
 use super::{MEMBER, Node, join, leave, node, numbered, room, user, waiting, with_members};
 
 trials! { needs "redis":
@@ -36,15 +35,6 @@ async fn behind_a_proxy() -> Result<(Redis, Proxy, Node), Absent> {
     Ok((server, proxy, node))
 }
 
-/// Loses the reply to the next script, which was executed.
-async fn losing<T>(proxy: &Proxy, work: impl Future<Output = T>) -> T {
-    let before = proxy.counts().faults;
-    proxy.cut_after(Request::with("EVALSHA"));
-    let answer = work.await;
-    assert_eq!(proxy.counts().faults, before + 1, "a reply was lost");
-    answer
-}
-
 async fn whoever_lost_the_reply_gets_the_same_answer() -> Result<(), Absent> {
     use RoomChanged::{Changed, Full, Outdated, Unchanged};
     let (_server, proxy, node) = behind_a_proxy().await?;
@@ -63,22 +53,6 @@ async fn whoever_lost_the_reply_gets_the_same_answer() -> Result<(), Absent> {
     assert!(losing(&proxy, rooms.delete(&r)).await.unwrap(), "it was deleted by this call");
     assert!(!losing(&proxy, rooms.delete(&r)).await.unwrap());
     Ok(())
-}
-
-/// Runs `work`, whose first reply does not come, and `between` before it is asked again.
-async fn between<T>(
-    proxy: &Proxy,
-    work: impl Future<Output = T>,
-    executed: impl AsyncFn() -> bool,
-    between: impl Future<Output = ()>,
-) -> T {
-    proxy.hang_after(Request::with("EVALSHA"));
-    let meanwhile = async {
-        eventually("the script is executed", || executed()).await;
-        between.await;
-    };
-    let (answer, ()) = futures::join!(work, meanwhile);
-    answer
 }
 
 async fn a_repeat_does_not_undo_what_came_between() -> Result<(), Absent> {
