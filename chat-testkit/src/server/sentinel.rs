@@ -18,6 +18,12 @@ const NAME: &str = "chat";
 /// How long the Sentinels may take: after a stall of two seconds, a slow disk's too, one does nothing for thirty.
 const DEADLINE: Duration = Duration::from_secs(240);
 
+/// Silence a server is allowed, in ms, while no failover is meant: no stall of a busy machine is taken for a death.
+const PATIENT: &str = "600000";
+
+/// Silence a server is allowed, in ms, while a failover is meant.
+const STRICT: &str = "1000";
+
 /// One master, one replica, three Sentinels which agree by two.
 #[derive(Debug)]
 pub struct RedisSentinel {
@@ -96,37 +102,47 @@ impl RedisSentinel {
         self.wait_for_new_master()
     }
 
-    /// Waits until all Sentinels name the other node and it says so itself.
+    /// Waits until all Sentinels name the other node and it says so itself. Only meanwhile do they depose a silent master.
     ///
     /// # Panics
     /// When that does not happen.
     pub fn wait_for_new_master(&self) -> &Redis {
         let other = self.other();
         let port = other.port().to_string();
+        self.allow_silence(STRICT);
         until_within(DEADLINE, "a new master", || {
             self.sentinels.iter().all(|sentinel| {
                 let named = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
                 matches!(&named, Reply::List(place) if place.last().is_some_and(|named| named.text() == port))
             }) && other.command(&["ROLE"]).list()[0].text() == "master"
         });
+        self.allow_silence(PATIENT);
         let mut master = self.master.lock();
         *master = 1 - *master;
         drop(master);
         self.master()
     }
 
-    /// Restarts the one that was killed and waits until the Sentinels have made it a replica in sync. For some seconds
-    /// before that there are two masters, as in life.
+    /// Restarts the one that was killed, which believes to be a master still: there are two for some seconds, as in life.
+    pub fn revive(&self) {
+        self.other().restart();
+    }
+
+    /// Does at once what the Sentinels do after some seconds of calm, and later the busier the machine is: makes the
+    /// revived one a replica, and waits until it is in sync.
     ///
     /// # Panics
     /// When that does not happen.
-    pub fn revive(&self) {
-        let other = self.other();
-        other.restart();
-        until_within(DEADLINE, "the old master to be a replica", || {
-            other.info("master_link_status").as_deref() == Some("up")
-        });
+    pub fn rejoin(&self) {
+        self.other().replicate(self.master());
         self.wait_until_watched();
+    }
+
+    fn allow_silence(&self, milliseconds: &str) {
+        for sentinel in &self.sentinels {
+            let set = ["SENTINEL", "SET", NAME, "down-after-milliseconds", milliseconds];
+            assert_eq!(sentinel.command(&set).text(), "OK");
+        }
     }
 
     fn wait_until_watched(&self) {
@@ -151,7 +167,7 @@ fn configuration(port: u16, master: &Redis) -> String {
     let password = master.password().map(|password| format!("sentinel auth-pass {NAME} {password}\n"));
     format!(
         "port {port}\nbind 127.0.0.1\nsentinel monitor {NAME} 127.0.0.1 {} 2\n{}\
-         sentinel down-after-milliseconds {NAME} 1000\nsentinel failover-timeout {NAME} 5000\n",
+         sentinel down-after-milliseconds {NAME} {PATIENT}\nsentinel failover-timeout {NAME} 5000\n",
         master.port(),
         password.unwrap_or_default(),
     )

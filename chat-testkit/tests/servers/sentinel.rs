@@ -23,6 +23,8 @@ async fn a_replica_takes_over_from_a_killed_master() -> Result<(), Absent> {
 
     group.revive();
     assert_eq!(group.other().address(), first);
+    assert_eq!(group.other().command(&["ROLE"]).list()[0].text(), "master", "it was told nothing yet");
+    group.rejoin();
     assert_eq!(group.other().command(&["GET", "key"]).text(), "newer");
     Ok(())
 }

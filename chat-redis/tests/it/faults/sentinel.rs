@@ -35,6 +35,8 @@ async fn it_follows_a_failover_under_load_and_stays_there() -> Result<(), Absent
     let connected = client.service.stats().connected;
     group.revive();
     load.successes(100).await;
+    group.rejoin();
+    load.successes(100).await;
     assert_eq!(client.service.stats().connected, connected);
     // What a replica had not got yet is lost with its master: no recount, but every answer was an honest one.
     load.end().await;
