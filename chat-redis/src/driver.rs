@@ -4,7 +4,7 @@
 //!
 //! A script is declared once and sent by [`Store::script`], whose first argument is the time; [`PRELUDE`] makes that the
 //! local `now`, in milliseconds. Every command touches one slot. An operation is repeated when a reply was lost, so every
-//! write has to repeat harmlessly.
+//! write has to repeat harmlessly. [`Store::transaction`] sends several commands that happen at once.
 //!
 //! ```
 //! use chat_core::error::Result;

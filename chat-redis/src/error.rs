@@ -30,7 +30,11 @@ pub(crate) fn remedy(error: &RedisError) -> Remedy {
     match error.kind() {
         ErrorKind::Server(Server::NoScript) => Remedy::SendSource,
         ErrorKind::Server(
-            Server::BusyLoading | Server::TryAgain | Server::ClusterDown | Server::MasterDown,
+            Server::BusyLoading
+            | Server::TryAgain
+            | Server::ClusterDown
+            | Server::MasterDown
+            | Server::ExecAbort,
         ) => Remedy::Wait,
         ErrorKind::Server(Server::Moved | Server::Ask) => Remedy::Elsewhere,
         ErrorKind::Server(Server::ReadOnly) => Remedy::Redial,

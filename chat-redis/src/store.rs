@@ -38,6 +38,22 @@ impl Store {
         if commands.is_empty() { Ok(Vec::new()) } else { self.service.call(operation, commands).await }
     }
 
+    /// Sends commands as one transaction: they happen with nothing of others between them, all or none; one answer per
+    /// command, in their order. They touch one slot, together. It is repeated as `call` is, as a whole; scripts always go
+    /// as their source, so they had better be short.
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call). What the server refuses before it begins has no effect; a command that fails when
+    /// all of them happen does not keep the others from it. While a slot moves between nodes of a cluster,
+    /// [`Code::Unavailable`](chat_core::error::Code::Unavailable) where it needs both sides.
+    pub async fn transaction<T: FromRedisValue>(
+        &self,
+        operation: Operation,
+        commands: Vec<Command>,
+    ) -> Result<Vec<T>> {
+        if commands.is_empty() { Ok(Vec::new()) } else { self.service.transaction(operation, commands).await }
+    }
+
     /// Sends one command.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use super::counters::took;
+use super::dial::Answers;
 use super::line::{Line, Live};
 use super::work::{Step, Work};
 use super::{Command, Lane, Operation, RedisService};
@@ -30,6 +31,21 @@ impl RedisService {
     ) -> Result<Vec<T>> {
         let began = self.inner.watch.elapsed();
         let work = self.work(operation, Work::new(commands), None, began);
+        let answers = self.observed(operation, began, work).await?;
+        answers.into_iter().map(|value| take(operation, value)).collect()
+    }
+
+    /// Sends commands of one slot as a transaction; one answer per command, in their order.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), but of the commands all have happened, or none; where one failed, the others have.
+    pub(crate) async fn transaction<T: FromRedisValue>(
+        &self,
+        operation: Operation,
+        commands: Vec<Command>,
+    ) -> Result<Vec<T>> {
+        let began = self.inner.watch.elapsed();
+        let work = self.work(operation, Work::transaction(commands), None, began);
         let answers = self.observed(operation, began, work).await?;
         answers.into_iter().map(|value| take(operation, value)).collect()
     }
@@ -136,7 +152,14 @@ impl RedisService {
         let sent = self.inner.watch.elapsed();
         let patience = self.patience(live, began, sent);
         let open = work.open();
-        match timeout(patience, live.connection().send(&open)).await {
+        let answers = async {
+            if work.is_transaction() {
+                live.connection().transaction(&open).await
+            } else {
+                Answers::Each(live.connection().send(&open).await)
+            }
+        };
+        match timeout(patience, answers).await {
             Ok(answers) => {
                 if work.take(answers) {
                     live.heard(self.inner.watch.elapsed());

@@ -8,7 +8,7 @@ use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo, SingleNodeRoutingInfo};
-use redis::{Client, Pipeline, RedisResult, Value};
+use redis::{Client, ErrorKind, Pipeline, RedisError, RedisResult, Value};
 
 use super::command::Command;
 use super::dedicated::Spare;
@@ -87,6 +87,59 @@ impl Connection {
         match answers {
             Ok(values) => values.into_iter().map(Value::extract_error).collect(),
             Err(error) => vec![Err(error); count],
+        }
+    }
+
+    /// Sends commands as a transaction, in one write to the server of their slot. They are sent between `MULTI` and
+    /// `EXEC` as ordinary commands, so that a connection to a cluster sees each refusal and follows it.
+    pub(super) async fn transaction(&self, commands: &[&Command]) -> Answers {
+        let count = commands.len() + 2;
+        let mut whole = Pipeline::with_capacity(count);
+        whole.add_command(redis::cmd("MULTI"));
+        for command in commands {
+            whole.add_command(command.cmd().clone());
+        }
+        whole.add_command(redis::cmd("EXEC"));
+        let answers = match self {
+            Self::Single(one) => one.clone().send_packed_commands(&whole, 0, count).await,
+            Self::Managed(one) => one.clone().send_packed_commands(&whole, 0, count).await,
+            Self::Cluster(cluster) => cluster.clone().req_packed_commands(&whole, 0, count).await,
+        };
+        answers.map_or_else(Answers::Refused, transacted)
+    }
+}
+
+/// What a server said to commands.
+pub(super) enum Answers {
+    /// One answer per command.
+    Each(Vec<RedisResult<Value>>),
+    /// A transaction was refused, or lost, as a whole.
+    Refused(RedisError),
+    /// The server does not begin transactions, and did the commands one by one.
+    Torn(RedisError),
+}
+
+/// The answers to `MULTI`, to what was queued, and to `EXEC`.
+fn transacted(mut answers: Vec<Value>) -> Answers {
+    let done = match answers.pop() {
+        Some(Value::ServerError(refused)) => Err(refused.into()),
+        done => Ok(done),
+    };
+    let mut queued = answers.into_iter().map(Value::extract_error);
+    if let Some(Err(refused)) = queued.next() {
+        return if queued.any(|answer| answer.is_ok()) {
+            Answers::Torn(refused)
+        } else {
+            Answers::Refused(refused)
+        };
+    }
+    match (queued.find_map(Result::err), done) {
+        (_, Ok(Some(Value::Array(answers)))) => {
+            Answers::Each(answers.into_iter().map(Value::extract_error).collect())
+        }
+        (Some(refused), _) | (None, Err(refused)) => Answers::Refused(refused),
+        (None, Ok(_)) => {
+            Answers::Torn((ErrorKind::UnexpectedReturnType, "no answers of a transaction").into())
         }
     }
 }

@@ -18,7 +18,7 @@
 //! | the server is gone | attempts to connect for ever, at least every [`Timing::longest_pause`], also while one hangs |
 //! | a reply does not come | after [`Timing::response`] the connection is replaced, unless others are answered on it |
 //! | nothing is said for [`Timing::idle`] | the server is asked for the time: a dead connection is found without traffic |
-//! | `LOADING`, `TRYAGAIN`, `CLUSTERDOWN`, `MASTERDOWN`, `BUSY` | asked again until the deadline |
+//! | `LOADING`, `TRYAGAIN`, `CLUSTERDOWN`, `MASTERDOWN`, `BUSY`, `EXECABORT` | asked again until the deadline |
 //! | `READONLY` | connects anew: to the new master, where sentinels know it |
 //! | `NOSCRIPT` | the script is sent along |
 //! | `MOVED`, `ASK` | followed, and the map of the cluster read again |

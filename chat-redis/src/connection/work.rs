@@ -3,6 +3,7 @@
 use chat_core::error::Error;
 use redis::{RedisError, Value};
 
+use super::dial::Answers;
 use super::line::{Down, Line, Live};
 use super::{Access, Command, Operation};
 use crate::error::{Failure, Remedy, error, may_have_happened, remedy};
@@ -13,6 +14,8 @@ pub(super) struct Work {
     answers: Vec<Answer>,
     /// Whether anything may have happened.
     begun: bool,
+    /// Whether all of it happens at once or not at all, so that it is sent again as a whole.
+    transaction: bool,
 }
 
 enum Answer {
@@ -31,18 +34,30 @@ pub(super) enum Step {
 impl Work {
     pub(super) fn new(commands: Vec<Command>) -> Self {
         let answers = commands.iter().map(|_| Answer::Open).collect();
-        Self { commands, answers, begun: false }
+        Self { commands, answers, begun: false, transaction: false }
+    }
+
+    /// Commands of one transaction. A script goes as its source: one that the server does not know would fail alone.
+    pub(super) fn transaction(mut commands: Vec<Command>) -> Self {
+        for command in &mut commands {
+            command.send_source();
+        }
+        Self { transaction: true, ..Self::new(commands) }
+    }
+
+    pub(super) fn is_transaction(&self) -> bool {
+        self.transaction
     }
 
     /// One command that was answered with an error.
     pub(super) fn refused(command: Command, error: RedisError) -> Self {
         let begun = may_have_happened(&error, command.is_script());
-        Self { commands: vec![command], answers: vec![Answer::Bad(error)], begun }
+        Self { begun, answers: vec![Answer::Bad(error)], ..Self::new(vec![command]) }
     }
 
     /// One command that was not answered.
     pub(super) fn unanswered(command: Command) -> Self {
-        Self { commands: vec![command], answers: vec![Answer::Silent], begun: true }
+        Self { begun: true, answers: vec![Answer::Silent], ..Self::new(vec![command]) }
     }
 
     /// The commands that have no good answer yet.
@@ -52,7 +67,19 @@ impl Work {
     }
 
     /// Takes the answers to all that was open; whether the server said anything.
-    pub(super) fn take(&mut self, new: Vec<Result<Value, RedisError>>) -> bool {
+    pub(super) fn take(&mut self, new: Answers) -> bool {
+        let (error, torn) = match new {
+            Answers::Each(new) => return self.take_each(new),
+            Answers::Refused(error) => (error, false),
+            Answers::Torn(error) => (error, true),
+        };
+        self.begun |= torn || may_have_happened(&error, false);
+        let heard = remedy(&error) != Remedy::Lost;
+        self.answers.fill_with(|| Answer::Bad(error.clone()));
+        heard
+    }
+
+    fn take_each(&mut self, new: Vec<Result<Value, RedisError>>) -> bool {
         let mut heard = false;
         let open = self.commands.iter().zip(&mut self.answers);
         let open = open.filter(|(_, answer)| !matches!(answer, Answer::Good(_)));
@@ -68,6 +95,11 @@ impl Work {
                     Answer::Bad(error)
                 }
             };
+        }
+        if self.transaction && self.answers.iter().any(|answer| !matches!(answer, Answer::Good(_))) {
+            for answer in self.answers.iter_mut().filter(|answer| matches!(answer, Answer::Good(_))) {
+                *answer = Answer::Open;
+            }
         }
         heard
     }

@@ -9,6 +9,7 @@ mod subscription;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod transaction;
 
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         secrets::trials(),
         subscription::trials(),
         topology::trials(),
+        transaction::trials(),
     ]
     .into_iter()
     .flatten()
