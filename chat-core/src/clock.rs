@@ -163,3 +163,96 @@ impl Clock for ManualClock {
         Timestamp::from_millis(self.0.load(Ordering::SeqCst))
     }
 }
+
+/// Counts from when it was made, and never goes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(tokio::time::Instant);
+
+impl Stopwatch {
+    /// Begins to count.
+    #[allow(clippy::disallowed_methods, reason = "measures how long, not when")]
+    pub fn start() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
+    /// How long that was ago.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// A server's time as this node knows it: what the server last said, and this node's stopwatch since. A node whose wall
+/// clock is wrong changes nothing; before the server said anything there is only this machine's clock. An injected clock
+/// overrides both.
+#[derive(Debug)]
+pub struct ServerClock {
+    injected: Option<Arc<dyn Clock>>,
+    watch: Stopwatch,
+    /// What the server's clock showed when the stopwatch began, in milliseconds.
+    origin: AtomicU64,
+    /// When that was last learnt, in milliseconds of the stopwatch.
+    learnt_at: AtomicU64,
+}
+
+impl ServerClock {
+    /// How old what is known of the server's time may be before it should be asked again.
+    pub const MAX_AGE: Duration = Duration::from_secs(60);
+
+    /// A clock of a server that said nothing yet.
+    pub fn new(injected: Option<Arc<dyn Clock>>, watch: Stopwatch) -> Self {
+        let origin = SystemClock.now().as_millis().saturating_sub(millis(watch.elapsed()));
+        Self { injected, watch, origin: AtomicU64::new(origin), learnt_at: AtomicU64::new(0) }
+    }
+
+    /// The injected time, if there is one. Then what the server forgets by its own clock is only rubbish.
+    pub fn injected(&self) -> Option<Timestamp> {
+        self.injected.as_ref().map(|clock| clock.now())
+    }
+
+    /// Whether it is time to ask the server again.
+    pub fn is_stale(&self) -> bool {
+        let learnt_at = Duration::from_millis(self.learnt_at.load(Ordering::Relaxed));
+        self.injected.is_none() && self.watch.elapsed().saturating_sub(learnt_at) > Self::MAX_AGE
+    }
+
+    /// Takes over what the server said when it was asked at `asked` on the stopwatch, and was heard just now.
+    pub fn learn(&self, said: Timestamp, asked: Duration) {
+        let heard = self.watch.elapsed();
+        let middle = millis(asked + heard.saturating_sub(asked) / 2);
+        self.origin.store(said.as_millis().saturating_sub(middle), Ordering::Relaxed);
+        self.learnt_at.store(millis(heard), Ordering::Relaxed);
+    }
+}
+
+impl Clock for ServerClock {
+    fn now(&self) -> Timestamp {
+        self.injected().unwrap_or_else(|| {
+            let origin = self.origin.load(Ordering::Relaxed);
+            Timestamp::from_millis(origin.saturating_add(millis(self.watch.elapsed())))
+        })
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_server_is_believed_and_this_machine_before() {
+        let clock = ServerClock::new(None, Stopwatch::start());
+        assert!(clock.now().as_millis().abs_diff(SystemClock.now().as_millis()) < 60_000);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // It was asked 200 ms ago and answered half way.
+        clock.learn(Timestamp::from_millis(1_000_500), Duration::from_millis(800));
+        assert_eq!(clock.now(), Timestamp::from_millis(1_000_600));
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(clock.now(), Timestamp::from_millis(1_059_600));
+        assert!(!clock.is_stale());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(clock.is_stale());
+    }
+}

@@ -11,6 +11,7 @@ pub mod event;
 pub mod layer;
 pub mod memory;
 pub mod moderation;
+pub mod observe;
 pub mod prewarm;
 pub mod service;
 pub mod store;

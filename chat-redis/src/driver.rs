@@ -20,9 +20,9 @@
 //! }
 //! ```
 
-pub use crate::clock::Stopwatch;
 pub use crate::connection::command::{Command, Operation};
 pub use crate::keys::Key;
 pub use crate::once::OperationId;
 pub use crate::script::{PRELUDE, Script};
 pub use crate::store::Store;
+pub use chat_core::clock::Stopwatch;

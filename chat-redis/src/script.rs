@@ -2,7 +2,7 @@
 //!
 //! Each is a file in `scripts/`, which begins with what its keys, arguments and result are and what is atomic. They
 //! begin with `prelude.lua`, so that the first argument of a script is the time: see
-//! [`ServerClock::argument`](crate::clock::ServerClock::argument). Those that ask for no time begin with what they have
+//! [`argument`](crate::clock::argument). Those that ask for no time begin with what they have
 //! in common instead. A server that lost its scripts is sent the source again.
 
 use std::sync::OnceLock;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use chat_core::clock::Timestamp;
+use chat_core::clock::{Clock, Timestamp};
 use chat_core::error::Result;
 use redis::FromRedisValue;
 
+use crate::clock::argument;
 use crate::connection::{Command, Operation, RedisService};
 use crate::keys::{Key, KeySpace};
 use crate::script::Script;
@@ -64,7 +65,7 @@ impl Store {
 
     /// A script over keys of one slot; its first argument, the time, is there already.
     pub fn script(&self, script: &'static Script, keys: &[Key]) -> Command {
-        Command::script(script, keys).arg(self.service.clock().argument())
+        Command::script(script, keys).arg(argument(self.service.clock()))
     }
 
     /// The server's time, as good as this node knows it: for native commands.
@@ -74,12 +75,12 @@ impl Store {
 
     /// Whether the time is injected. Then what Redis still has may be over.
     pub(crate) fn is_injected(&self) -> bool {
-        self.service.clock().is_injected()
+        self.service.clock().injected().is_some()
     }
 
     /// For how many milliseconds Redis keeps what runs out after `ttl`.
     pub fn kept_for(&self, ttl: Duration) -> u64 {
-        let rubbish = if self.service.clock().is_injected() { RUBBISH } else { Duration::ZERO };
+        let rubbish = if self.is_injected() { RUBBISH } else { Duration::ZERO };
         u64::try_from((ttl + rubbish).as_millis()).unwrap_or(u64::MAX / 2).max(1)
     }
 }

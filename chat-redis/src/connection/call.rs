@@ -4,11 +4,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use chat_core::error::Result;
+use chat_core::observe::took;
 use redis::{FromRedisValue, Value};
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
-use super::counters::took;
 use super::dial::Answers;
 use super::line::{Line, Live};
 use super::work::{Step, Work};
@@ -76,7 +76,7 @@ impl RedisService {
         let answer = if span.is_disabled() { work.await } else { work.instrument(span.clone()).await };
         let outcome = answer.as_ref().err().map_or("ok", |failure| failure.code().as_str());
         span.record("outcome", outcome);
-        took(operation.name, outcome, self.inner.watch.elapsed().saturating_sub(began));
+        took("redis", operation.name, outcome, self.inner.watch.elapsed().saturating_sub(began));
         if answer.is_err() {
             self.inner.counters.failed();
         }

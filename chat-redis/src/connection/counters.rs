@@ -2,19 +2,14 @@
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
-//! | `chat_operation_seconds` | histogram | `backend`, `operation`, `outcome` (`ok` or an error code) |
 //! | `chat_redis_connections_total`, `chat_redis_reconnections_total`, `chat_redis_lost_total` | counter | `service` |
 //! | `chat_redis_dials_total`, `chat_redis_errors_total`, `chat_redis_repeats_total` | counter | `service` |
 //! | `chat_redis_connected` | gauge: connections that are up, of two | `service` |
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use chat_core::clock::{Clock, Timestamp};
-use metrics::{Key, Label, Level, Metadata};
 
 /// What happened to the connections of a service since it began (seed 001's `getMetrics`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,26 +115,4 @@ impl Counters {
             last_error_at: at(self.last_error_at.load(Relaxed)),
         }
     }
-}
-
-/// How long an operation took and how it ended. The name of a histogram is made once for each operation, outcome and
-/// thread: making it costs more than the rest of the measuring.
-pub(super) fn took(operation: &'static str, outcome: &'static str, time: Duration) {
-    static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
-    thread_local! {
-        static KEYS: RefCell<HashMap<(&'static str, &'static str), Key>> = RefCell::default();
-    }
-    let record = |key: &Key| {
-        metrics::with_recorder(|recorder| recorder.register_histogram(key, &METADATA))
-            .record(time.as_secs_f64());
-    };
-    KEYS.with_borrow_mut(|keys| {
-        let new = || {
-            let label = |name, value| Label::from_static_parts(name, value);
-            let labels =
-                [label("backend", "redis"), label("operation", operation), label("outcome", outcome)];
-            Key::from_parts("chat_operation_seconds", labels.to_vec())
-        };
-        record(keys.entry((operation, outcome)).or_insert_with(new));
-    });
 }

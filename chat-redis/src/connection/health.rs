@@ -16,26 +16,7 @@ const INFO: Operation = Operation::read("redis.info");
 const FULL: f64 = 0.9;
 
 /// How a service is (seed 001's `OK`, `DEGRADED` and `Disconnected`).
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Health {
-    /// It answers, and nothing is wrong.
-    Ok,
-    /// It answers, and these things are wrong.
-    Degraded(Vec<Concern>),
-    /// Nobody answers.
-    Disconnected,
-}
-
-impl fmt::Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ok => "OK",
-            Self::Degraded(_) => "DEGRADED",
-            Self::Disconnected => "Disconnected",
-        })
-    }
-}
+pub type Health = chat_core::observe::Health<Concern>;
 
 /// What is wrong with a server that answers.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use chat_core::clock::{ServerClock, Stopwatch};
 use redis::{ErrorKind, RedisError, RedisResult};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -18,7 +19,7 @@ use super::command::Command;
 use super::counters::Counters;
 use super::dial::{Connection, Dial};
 use super::timing::Timing;
-use crate::clock::{ServerClock, Stopwatch};
+use crate::clock::time;
 use crate::error::is_sign_in;
 
 /// The pause after a first failed attempt; it doubles up to [`Timing::longest_pause`].
@@ -435,7 +436,8 @@ impl Kit {
     async fn learn_time(&self, connection: &Connection) -> RedisResult<()> {
         let asked = self.watch.elapsed();
         let answer = connection.any(&Command::keyless("TIME")).await?;
-        self.clock.learn(&answer, asked)
+        self.clock.learn(time(&answer)?, asked);
+        Ok(())
     }
 
     /// How long one reply is waited for. A connection that heals itself is given time to do so.

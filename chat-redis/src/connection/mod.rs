@@ -45,7 +45,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use chat_core::clock::{Clock, SystemClock};
+use chat_core::clock::{Clock, ServerClock, Stopwatch, SystemClock};
 use chat_core::error::Result;
 use tokio::sync::watch;
 
@@ -61,7 +61,6 @@ pub use services::RedisServices;
 pub use subscription::{Event, Subscription};
 pub use timing::Timing;
 
-use crate::clock::{ServerClock, Stopwatch};
 use crate::config::RedisConfig;
 use crate::error::{Failure, error, is_sign_in};
 use counters::Counters;

@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chat_core::clock::Timestamp;
+use chat_core::clock::{Stopwatch, Timestamp};
 use parking_lot::Mutex;
 
 use super::RedisPresence;
-use crate::clock::Stopwatch;
 use crate::keys::{SHARDS, Shard};
 
 /// How long what was seen of a shard is good for: other nodes work on it too.

@@ -1,0 +1,352 @@
+//! [`Outbox`] on MongoDB: events wait in the documents of what they are about, written by the same write.
+//!
+//! A document of a [source](SOURCES) has, as long as anything waits, an array `outbox` of entries and their lowest stamp as
+//! `due`. Stamps order what waits: see [`stamp`](crate::stamp). An entry holds the event as it was written, so nothing
+//! that happens to its document changes what is published under its id. What a transaction writes to several documents has
+//! its events in documents of their own, in the collection `outbox`.
+//!
+//! Who publishes the events of a key is written down in `claims`. Looking and claiming is one transaction, so that what
+//! another owner has just cleared is not handed out again. Who has cleared all it was given of a key lets go of it.
+//!
+//! # Cost
+//! | operation | commands | round trips |
+//! |---|---|---|
+//! | `claim` | 7; 4 when nothing waits | as many |
+//! | `clear` | 4 | 2 |
+//! | `stats` | 3 | 1 |
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_core::domain::EventId;
+use chat_core::error::{Code, Error, Result};
+use chat_core::event::{Envelope, wire};
+use chat_core::store::Outbox;
+use chat_core::store::outbox::OutboxStats;
+use futures::TryStreamExt;
+use futures::future::try_join_all;
+use mongodb::ClientSession;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::Hint;
+use parking_lot::Mutex;
+
+use crate::db::Db;
+use crate::error::{Trouble, corrupt};
+use crate::operation::Operation;
+use crate::record::date;
+use crate::schema::{Index, Schema};
+use crate::transaction::transaction;
+
+const CLAIM: Operation = Operation::write("outbox.claim");
+const CLEAR: Operation = Operation::write("outbox.clear");
+const STATS: Operation = Operation::read("outbox.stats");
+
+/// Where events wait.
+pub(crate) const OUTBOX: &str = "outbox";
+const CLAIMS: &str = "claims";
+
+/// The collections whose documents may have events.
+pub(crate) const SOURCES: [&str; 3] = [OUTBOX, crate::messages::MESSAGES, crate::positions::POSITIONS];
+
+/// How many events may wait in one document: a relay that is away for long stops what would fill it.
+const MAX_WAITING: usize = 1_000;
+
+/// The indexes every source has: by what is due, and by event.
+pub(crate) const DUE: Index =
+    Index { name: "due", keys: &[("due", 1)], unique: false, partial: &[("due", "long")] };
+pub(crate) const BY_EVENT: Index =
+    Index { name: "outbox_event", keys: &[("outbox.id", 1)], unique: false, partial: &[("due", "long")] };
+
+pub(crate) const SCHEMA: Schema =
+    Schema { name: OUTBOX, fields: &[("outbox", &["array"])], indexes: &[DUE, BY_EVENT] };
+
+pub(crate) const CLAIMS_SCHEMA: Schema =
+    Schema { name: CLAIMS, fields: &[("owner", &["string"]), ("until", &["date"])], indexes: &[] };
+
+/// Entries of a document's outbox: `first` is the stamp of the first of them.
+pub(crate) fn entries(events: &[Envelope], first: i64) -> Vec<Bson> {
+    let entry = |(nth, envelope): (i64, &Envelope)| {
+        Bson::Document(doc! {
+            "id": envelope.id.as_str(),
+            "key": envelope.key(),
+            "stamp": first.saturating_add(nth),
+            "event": wire::encode_payload(envelope),
+        })
+    };
+    (0..).zip(events).map(entry).collect()
+}
+
+/// Puts events into a new document.
+pub(crate) fn put(document: &mut Document, events: &[Envelope], first: i64) {
+    if !events.is_empty() {
+        document.insert("outbox", entries(events, first));
+        document.insert("due", first);
+    }
+}
+
+/// Adds events to an update of a document.
+pub(crate) fn push(update: &mut Document, events: &[Envelope], first: i64) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut part = |operator: &str, name: &str, value: Bson| -> Result<()> {
+        let fields = update.entry(operator.to_owned()).or_insert_with(|| Bson::Document(Document::new()));
+        let fields = fields.as_document_mut().ok_or_else(|| corrupt("an update is a document"))?;
+        fields.insert(name, value);
+        Ok(())
+    };
+    part("$push", "outbox", doc! { "$each": entries(events, first) }.into())?;
+    part("$min", "due", first.into())
+}
+
+/// Refuses another event for a document in which too many wait.
+///
+/// # Errors
+/// [`Code::QueueFull`].
+pub(crate) fn check_room(document: &Document) -> Result<()> {
+    match document.get_array("outbox") {
+        Ok(waiting) if waiting.len() >= MAX_WAITING => {
+            Err(Error::new(Code::QueueFull).with("max", MAX_WAITING))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes events in a transaction, each to a document of its own.
+pub(crate) async fn write(db: &Db, session: &mut ClientSession, events: &[Envelope]) -> Result<(), Trouble> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let first = db.stamps(0, i64::try_from(events.len()).unwrap_or(i64::MAX));
+    let document = |(nth, envelope): (i64, &Envelope)| {
+        let mut document = doc! { "_id": envelope.id.as_str() };
+        put(&mut document, std::slice::from_ref(envelope), first.saturating_add(nth));
+        document
+    };
+    let documents: Vec<_> = (0..).zip(events).map(document).collect();
+    db.collection(OUTBOX).insert_many(documents).session(session).await?;
+    Ok(())
+}
+
+/// What waits, as it is stored.
+#[derive(Debug)]
+struct Waiting {
+    id: String,
+    key: String,
+    event: String,
+}
+
+/// The way of events out of the truth. See the [module](self) for the layout.
+#[derive(Debug)]
+pub struct MongoOutbox {
+    db: Db,
+    /// By owner, what it was given and did not clear, and the key of each: lets a key go when all of it is cleared. Who
+    /// forgets it, because the process ended, keeps the key until its claim runs out.
+    given: Mutex<HashMap<String, HashMap<EventId, String>>>,
+}
+
+/// What a look at the sources found.
+struct Found {
+    waiting: BTreeMap<i64, Waiting>,
+    /// Up to here nothing is missing; `None` when that is all there is.
+    horizon: Option<i64>,
+}
+
+impl MongoOutbox {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db, given: Mutex::default() }
+    }
+
+    /// The first entries of all sources after a stamp.
+    async fn look(&self, session: &mut ClientSession, after: i64, limit: usize) -> Result<Found, Trouble> {
+        let at_once = i64::try_from(limit).unwrap_or(i64::MAX);
+        let (mut waiting, mut horizon) = (BTreeMap::new(), None);
+        for source in SOURCES {
+            let due = doc! { "due": { "$gt": after, "$type": "long" } };
+            let source = self.db.collection(source);
+            let find = source.find(due).sort(doc! { "due": 1 }).limit(at_once);
+            let find = find.hint(Hint::Name(DUE.name.to_owned())).projection(doc! { "outbox": 1, "due": 1 });
+            let mut found = find.session(&mut *session).await?;
+            let (mut count, mut last) = (0, after);
+            while let Some(document) = found.next(&mut *session).await.transpose()? {
+                count += 1;
+                last = document.get_i64("due").map_err(|_| corrupt("due"))?;
+                for entry in document.get_array("outbox").map_err(|_| corrupt("outbox"))? {
+                    let (stamp, entry) = read(entry)?;
+                    self.db.see(stamp);
+                    waiting.insert(stamp, entry);
+                }
+            }
+            if count == at_once {
+                horizon = Some(horizon.map_or(last, |horizon: i64| horizon.min(last)));
+            }
+        }
+        waiting.retain(|stamp, _| *stamp > after && horizon.is_none_or(|horizon| *stamp <= horizon));
+        if waiting.len() > limit {
+            let beyond = waiting.keys().nth(limit).copied();
+            horizon = beyond.map(|beyond| beyond - 1);
+            waiting.retain(|stamp, _| horizon.is_none_or(|horizon| *stamp <= horizon));
+        }
+        Ok(Found { waiting, horizon })
+    }
+
+    /// Makes keys the owner's, but for those that another has.
+    async fn claim_keys(
+        &self,
+        session: &mut ClientSession,
+        owner: &str,
+        keys: &BTreeSet<&str>,
+        lease: Duration,
+    ) -> Result<BTreeSet<String>, Trouble> {
+        let claims = self.db.collection(CLAIMS);
+        let now = self.db.now();
+        let until = date(now.after(lease));
+        let (mut new, mut free) = (keys.clone(), BTreeSet::new());
+        let there = doc! { "_id": { "$in": keys.iter().copied().collect::<Vec<_>>() } };
+        let mut found = claims.find(there).session(&mut *session).await?;
+        while let Some(claim) = found.next(&mut *session).await.transpose()? {
+            let key = claim.get_str("_id").map_err(|_| corrupt("claim"))?;
+            let is_free = claim.get_str("owner").is_ok_and(|holder| holder == owner)
+                || claim.get_datetime("until").is_ok_and(|until| *until <= date(now));
+            new.remove(key);
+            if is_free {
+                free.insert(key.to_owned());
+            }
+        }
+        if !new.is_empty() {
+            let claim = |key: &&str| doc! { "_id": *key, "owner": owner, "until": until };
+            claims.insert_many(new.iter().map(claim)).session(&mut *session).await?;
+        }
+        if !free.is_empty() {
+            let these = doc! { "_id": { "$in": free.iter().cloned().collect::<Vec<_>>() } };
+            let mine = doc! { "$set": { "owner": owner, "until": until } };
+            claims.update_many(these, mine).session(&mut *session).await?;
+        }
+        free.extend(new.into_iter().map(str::to_owned));
+        Ok(free)
+    }
+
+    /// One look and what it is given; up to where it looked, unless that was all.
+    async fn claim_some(
+        &self,
+        session: &mut ClientSession,
+        owner: &str,
+        after: i64,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<(Vec<Waiting>, Option<i64>), Trouble> {
+        let Found { waiting, horizon } = self.look(session, after, limit).await?;
+        if waiting.is_empty() {
+            return Ok((Vec::new(), horizon));
+        }
+        let keys = waiting.values().map(|entry| entry.key.as_str()).collect();
+        let mine = self.claim_keys(session, owner, &keys, lease).await?;
+        Ok((waiting.into_values().filter(|entry| mine.contains(&entry.key)).collect(), horizon))
+    }
+
+    /// The keys an owner has nothing of any more, once these events are cleared.
+    fn let_go(&self, owner: &str, events: &[EventId]) -> Vec<String> {
+        let mut given = self.given.lock();
+        let Some(of_owner) = given.get_mut(owner) else { return Vec::new() };
+        let mut keys: BTreeSet<_> = events.iter().filter_map(|event| of_owner.remove(event)).collect();
+        for key in of_owner.values() {
+            keys.remove(key);
+        }
+        if of_owner.is_empty() {
+            given.remove(owner);
+        }
+        keys.into_iter().collect()
+    }
+}
+
+fn read(entry: &Bson) -> Result<(i64, Waiting), Trouble> {
+    let entry = entry.as_document().ok_or_else(|| corrupt("outbox"))?;
+    let text = |name| entry.get_str(name).map(str::to_owned).map_err(|_| corrupt("outbox"));
+    let stamp = entry.get_i64("stamp").map_err(|_| corrupt("outbox"))?;
+    Ok((stamp, Waiting { id: text("id")?, key: text("key")?, event: text("event")? }))
+}
+
+#[async_trait]
+impl Outbox for MongoOutbox {
+    async fn claim(&self, owner: &str, limit: usize, lease: Duration) -> Result<Vec<Envelope>> {
+        let (mut claimed, mut after) = (Vec::new(), i64::MIN);
+        // What others have may stand before what is free.
+        while claimed.len() < limit {
+            let limit = limit - claimed.len();
+            let some =
+                transaction!(&self.db, CLAIM, |session| self.claim_some(session, owner, after, limit, lease));
+            let (entries, horizon) = some.await?;
+            claimed.extend(entries);
+            match horizon {
+                Some(horizon) => after = horizon,
+                None => break,
+            }
+        }
+        let envelope = |entry: &Waiting| {
+            wire::decode_payload(&entry.event, wire::Origin { stream: OUTBOX, entry: &entry.id })
+                .map_err(Error::from)
+        };
+        let envelopes = claimed.iter().map(envelope).collect::<Result<Vec<_>>>()?;
+        let mut given = self.given.lock();
+        let of_owner = given.entry(owner.to_owned()).or_default();
+        for (envelope, entry) in envelopes.iter().zip(claimed) {
+            of_owner.insert(envelope.id.clone(), entry.key);
+        }
+        Ok(envelopes)
+    }
+
+    async fn clear(&self, owner: &str, events: &[EventId]) -> Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = events.iter().map(EventId::as_str).collect();
+        self.db
+            .run(CLEAR, async {
+                let these = doc! { "due": { "$type": "long" }, "outbox.id": { "$in": &ids } };
+                let left = doc! { "$filter": {
+                    "input": "$outbox", "cond": { "$not": { "$in": ["$$this.id", &ids] } },
+                } };
+                let none_left = doc! { "$eq": ["$outbox", []] };
+                let rest = vec![
+                    doc! { "$set": { "outbox": left } },
+                    doc! { "$set": { "due": { "$cond": [&none_left, "$$REMOVE", { "$min": "$outbox.stamp" }] } } },
+                    doc! { "$set": { "outbox": { "$cond": [&none_left, "$$REMOVE", "$outbox"] } } },
+                ];
+                let embedded = SOURCES.into_iter().filter(|source| *source != OUTBOX);
+                let cleared = embedded.map(|source| {
+                    let (these, rest) = (these.clone(), rest.clone());
+                    async move { self.db.collection(source).update_many(these, rest).await.map(drop) }
+                });
+                let alone = async {
+                    self.db.collection(OUTBOX).delete_many(doc! { "_id": { "$in": &ids } }).await.map(drop)
+                };
+                futures::future::try_join(try_join_all(cleared), alone).await?;
+                let keys = self.let_go(owner, events);
+                if !keys.is_empty() {
+                    let mine = doc! { "_id": { "$in": keys }, "owner": owner };
+                    self.db.collection(CLAIMS).delete_many(mine).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn stats(&self) -> Result<OutboxStats> {
+        let count = |source| async move {
+            let pipeline = [
+                doc! { "$match": { "due": { "$type": "long" } } },
+                doc! { "$group": { "_id": Bson::Null, "waiting": { "$sum": { "$size": "$outbox" } } } },
+            ];
+            let source = self.db.collection(source);
+            let counting = source.aggregate(pipeline);
+            let mut found = counting.hint(Hint::Name(DUE.name.to_owned())).await?;
+            let sum = found.try_next().await?;
+            Ok(sum
+                .and_then(|sum| sum.get_i32("waiting").map(i64::from).or(sum.get_i64("waiting")).ok())
+                .unwrap_or(0))
+        };
+        let counts: Vec<i64> = self.db.run(STATS, try_join_all(SOURCES.map(count))).await?;
+        Ok(OutboxStats { pending: u64::try_from(counts.iter().sum::<i64>()).unwrap_or(0) })
+    }
+}

@@ -1,0 +1,265 @@
+//! The schema as code: collections, what their documents must have, and indexes, each declared beside the query it serves.
+//!
+//! [`Mongo::ensure`](crate::Mongo::ensure) makes what is missing; it repeats harmlessly and from many nodes at once. What
+//! changes documents is a migration: numbered, made once, by one node at a time. A node refuses a schema newer than its own.
+
+use std::fmt;
+use std::time::Duration;
+
+use chat_core::error::{Code, Error, Result};
+use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use mongodb::IndexModel;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::{IndexOptions, ReturnDocument};
+
+use crate::db::Db;
+use crate::error::{Trouble, code, is_duplicate};
+use crate::operation::Operation;
+use crate::record::date;
+
+const PLAN: Operation = Operation::read("schema.plan");
+const ENSURE: Operation = Operation::write("schema.ensure");
+const MIGRATE: Operation = Operation::write("schema.migrate");
+
+/// Where the version of the schema is written down.
+const VERSIONS: &str = "schema";
+
+/// How long a node has a migration to itself without a word from it.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// A collection.
+pub(crate) struct Schema {
+    pub(crate) name: &'static str,
+    /// Fields every document has, and the BSON types they may be of.
+    pub(crate) fields: &'static [(&'static str, &'static [&'static str])],
+    pub(crate) indexes: &'static [Index],
+}
+
+/// An index.
+pub(crate) struct Index {
+    pub(crate) name: &'static str,
+    pub(crate) keys: &'static [(&'static str, i32)],
+    pub(crate) unique: bool,
+    /// Only documents with these fields, of these types, are in it.
+    pub(crate) partial: &'static [(&'static str, &'static str)],
+}
+
+/// A change of documents that are there.
+pub(crate) struct Migration {
+    /// The version there is afterwards.
+    pub(crate) to: i32,
+    pub(crate) what: &'static str,
+    /// Repeats harmlessly: a node may die in the middle.
+    pub(crate) run: for<'a> fn(&'a Db) -> BoxFuture<'a, Result<(), Trouble>>,
+}
+
+/// Every collection but the one of versions.
+pub(crate) const ALL: &[Schema] =
+    &[crate::messages::SCHEMA, crate::positions::SCHEMA, crate::outbox::SCHEMA, crate::outbox::CLAIMS_SCHEMA];
+
+/// Every migration, oldest first. Version 1 is the first there was.
+pub(crate) const MIGRATIONS: &[Migration] = &[];
+
+/// What has to be done to a database before it can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// Make a collection.
+    Collection(String),
+    /// Make an index.
+    Index {
+        /// Of which collection.
+        collection: String,
+        /// Called what.
+        name: String,
+    },
+    /// Change documents.
+    Migration {
+        /// The version there is afterwards.
+        to: i32,
+        /// What is changed.
+        what: String,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Collection(name) => write!(f, "make the collection {name}"),
+            Self::Index { collection, name } => write!(f, "make the index {name} of {collection}"),
+            Self::Migration { to, what } => write!(f, "to version {to}: {what}"),
+        }
+    }
+}
+
+/// The version of a set of migrations.
+fn version_of(migrations: &[Migration]) -> i32 {
+    migrations.last().map_or(1, |migration| migration.to)
+}
+
+impl Index {
+    fn model(&self) -> IndexModel {
+        let keys: Document =
+            self.keys.iter().map(|(field, way)| ((*field).to_owned(), Bson::Int32(*way))).collect();
+        let partial: Document = self
+            .partial
+            .iter()
+            .map(|(field, kind)| ((*field).to_owned(), Bson::Document(doc! { "$type": *kind })))
+            .collect();
+        let options = IndexOptions::builder()
+            .name(self.name.to_owned())
+            .unique(self.unique.then_some(true))
+            .partial_filter_expression((!partial.is_empty()).then_some(partial))
+            .build();
+        IndexModel::builder().keys(keys).options(options).build()
+    }
+}
+
+impl Schema {
+    fn validator(&self) -> Document {
+        let fields = self.fields.iter().map(|(name, kinds)| {
+            let kinds: Vec<Bson> = kinds.iter().map(|kind| Bson::String((*kind).to_owned())).collect();
+            ((*name).to_owned(), Bson::Document(doc! { "bsonType": kinds }))
+        });
+        let fields: Document = fields.collect();
+        let required: Vec<Bson> =
+            self.fields.iter().map(|(name, _)| Bson::String((*name).to_owned())).collect();
+        doc! { "$jsonSchema": { "bsonType": "object", "required": required, "properties": fields } }
+    }
+
+    /// The names of its indexes that are there; `None` when the collection is not.
+    async fn indexes_there(&self, db: &Db) -> Result<Option<Vec<String>>, Trouble> {
+        match db.collection(self.name).list_index_names().await {
+            Ok(names) => Ok(Some(names)),
+            Err(said) if code(&said) == Some(26) => Ok(None),
+            Err(said) => Err(said.into()),
+        }
+    }
+
+    async fn ensure(&self, db: &Db) -> Result<(), Trouble> {
+        match db.database().create_collection(self.name).validator(self.validator()).await {
+            Ok(()) => {}
+            // It is there, perhaps with an older validator.
+            Err(said) if code(&said) == Some(48) => {
+                let change = doc! { "collMod": self.name, "validator": self.validator() };
+                db.database().run_command(change).await?;
+            }
+            Err(said) => return Err(said.into()),
+        }
+        let indexes: Vec<_> = self.indexes.iter().map(Index::model).collect();
+        if !indexes.is_empty() {
+            db.collection(self.name).create_indexes(indexes).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What [`ensure`] would do.
+pub(crate) async fn plan(db: &Db, all: &[Schema], migrations: &[Migration]) -> Result<Vec<Step>> {
+    db.run(PLAN, async {
+        let there = version(db, migrations).await?;
+        let mut steps = Vec::new();
+        for schema in all {
+            let indexes = schema.indexes_there(db).await?;
+            if indexes.is_none() {
+                steps.push(Step::Collection(schema.name.to_owned()));
+            }
+            let there = indexes.unwrap_or_default();
+            for index in schema.indexes.iter().filter(|index| !there.iter().any(|name| name == index.name)) {
+                let (collection, name) = (schema.name.to_owned(), index.name.to_owned());
+                steps.push(Step::Index { collection, name });
+            }
+        }
+        // A new database begins with the newest version.
+        for migration in migrations.iter().filter(|migration| there.is_some_and(|there| migration.to > there))
+        {
+            steps.push(Step::Migration { to: migration.to, what: migration.what.to_owned() });
+        }
+        Ok(steps)
+    })
+    .await
+}
+
+/// Makes what is missing and migrates what is old.
+///
+/// # Errors
+/// [`Code::ConfigInvalid`] for a schema newer than this.
+pub(crate) async fn ensure(db: &Db, all: &[Schema], migrations: &[Migration]) -> Result<()> {
+    let newest = version_of(migrations);
+    // A version that is not there yet belongs to a database that is not there yet.
+    db.run(ENSURE, async {
+        if version(db, migrations).await?.is_none() {
+            let first = doc! { "_id": "version", "version": newest };
+            match db.collection(VERSIONS).insert_one(first).await {
+                Err(said) if !is_duplicate(&said) => return Err(said.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    for schema in all {
+        db.run(ENSURE, schema.ensure(db)).await?;
+    }
+    for migration in migrations {
+        migrate(db, migration, migrations).await?;
+    }
+    Ok(())
+}
+
+/// The version that is there; `None` in a new database.
+async fn version(db: &Db, migrations: &[Migration]) -> Result<Option<i32>, Trouble> {
+    let found = db.collection(VERSIONS).find_one(doc! { "_id": "version" }).await?;
+    let there = found.and_then(|document| document.get_i32("version").ok());
+    let newest = version_of(migrations);
+    match there {
+        Some(there) if there > newest => {
+            let reason =
+                format!("the database has version {there} of the schema, this program knows {newest}");
+            Err(Error::invalid(Code::ConfigInvalid, reason).into())
+        }
+        there => Ok(there),
+    }
+}
+
+/// Takes one step, unless it was taken; waits while another node takes it.
+async fn migrate(db: &Db, migration: &Migration, migrations: &[Migration]) -> Result<()> {
+    let node = rand::random::<i64>();
+    loop {
+        let mine = db.run(MIGRATE, async {
+            if version(db, migrations).await?.is_some_and(|there| there >= migration.to) {
+                return Ok(None);
+            }
+            let now = db.now();
+            let free = doc! {
+                "_id": "version", "version": migration.to - 1,
+                "$or": [{ "until": { "$exists": false } }, { "until": { "$lte": date(now) } }, { "by": node }],
+            };
+            let mine = doc! { "$set": { "by": node, "until": date(now.after(LEASE)) } };
+            let versions = db.collection(VERSIONS);
+            let taken = versions.find_one_and_update(free, mine).return_document(ReturnDocument::After).await?;
+            Ok(Some(taken.is_some()))
+        });
+        match mine.await? {
+            None => return Ok(()),
+            Some(false) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Some(true) => break,
+        }
+    }
+    tracing::info!(to = migration.to, what = migration.what, "migrating");
+    (migration.run)(db).await.map_err(|trouble| crate::error::error(MIGRATE, trouble))?;
+    db.run(MIGRATE, async {
+        let mine = doc! { "_id": "version", "version": migration.to - 1, "by": node };
+        let done = doc! { "$set": { "version": migration.to }, "$unset": { "by": "", "until": "" } };
+        db.collection(VERSIONS).update_one(mine, done).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The collections that are there: for tools.
+pub(crate) async fn collections(db: &Db) -> Result<Vec<String>, Trouble> {
+    let names = db.database().list_collections().await?;
+    Ok(names.map_ok(|collection| collection.name).try_collect().await?)
+}
