@@ -1,0 +1,24 @@
+//! The crate from outside, on a real server: one binary, a file for each topic.
+
+#![allow(
+    clippy::future_not_send,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what went wrong by failing"
+)]
+
+mod it {
+    pub(crate) mod desk;
+    pub(crate) mod schema;
+}
+
+use std::process::ExitCode;
+
+use chat_testkit::run_trials;
+
+fn main() -> ExitCode {
+    let topics = [it::schema::trials()];
+    run_trials(topics.into_iter().flatten().collect())
+}

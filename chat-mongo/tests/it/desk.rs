@@ -1,0 +1,30 @@
+//! A server for all tests of this binary, and a fresh database on it for each.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chat_mongo::{Mongo, MongoConfig};
+use chat_testkit::Absent;
+use chat_testkit::server::Mongo as Server;
+
+static SERVER: LazyLock<Result<Server, Absent>> = LazyLock::new(Server::find_or_spawn);
+
+/// The server that tests share. Whoever kills or hangs one spawns its own.
+pub(crate) fn server() -> Result<&'static Server, Absent> {
+    SERVER.as_ref().map_err(Clone::clone)
+}
+
+/// A database nobody has used.
+pub(crate) fn fresh(url: &str) -> MongoConfig {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let nth = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("it-{}-{nth}", std::process::id());
+    MongoConfig::from_url(url).unwrap().with_database(&name).unwrap()
+}
+
+/// Every port, on a fresh database of the shared server.
+pub(crate) async fn mongo() -> Result<Mongo, Absent> {
+    let mongo = Mongo::connect(&fresh(server()?.url())).await.unwrap();
+    mongo.ensure().await.unwrap();
+    Ok(mongo)
+}
