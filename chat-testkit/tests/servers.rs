@@ -12,6 +12,7 @@
 mod servers {
     pub(crate) mod cluster;
     pub(crate) mod kafka;
+    pub(crate) mod mongo;
     pub(crate) mod process;
     pub(crate) mod proxy;
     pub(crate) mod redis;
@@ -23,7 +24,8 @@ use std::process::ExitCode;
 use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
-    if let Some(end) = servers::process::child().or_else(servers::kafka::child) {
+    if let Some(end) = servers::process::child().or_else(servers::kafka::child).or_else(servers::mongo::child)
+    {
         return end;
     }
     let topics = [
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         servers::cluster::trials(),
         servers::sentinel::trials(),
         servers::kafka::trials(),
+        servers::mongo::trials(),
     ];
     run_trials(topics.into_iter().flatten().collect())
 }

@@ -23,6 +23,7 @@
 
 mod cluster;
 mod kafka;
+mod mongo;
 mod process;
 mod redis;
 pub mod resp;
@@ -30,6 +31,7 @@ mod sentinel;
 
 pub use cluster::{Migration, RedisCluster, SLOTS};
 pub use kafka::Kafka;
+pub use mongo::Mongo;
 pub use process::{Process, Program, free_port, installed};
 pub use redis::{Redis, RedisOptions};
 pub use resp::Reply;

@@ -215,7 +215,7 @@ pub fn installed() -> Option<PathBuf> {
 }
 
 /// Where a program is, if it is anywhere.
-fn find(program: &str) -> Option<PathBuf> {
+pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = installed().into_iter().chain(std::env::split_paths(&path));
     folders.map(|folder| folder.join(program)).find(|path| path.is_file())
