@@ -69,10 +69,6 @@ impl Db {
         Ok(hello)
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.0.client
-    }
-
     pub(crate) fn database(&self) -> &Database {
         &self.0.database
     }
@@ -139,8 +135,8 @@ impl Db {
 
 /// Does something again as long as another writer was in the way: what is compared and set, and single writes that conflict.
 /// The time of the operation bounds it.
-pub(crate) async fn until_settled<T>(
-    mut attempt: impl AsyncFnMut() -> Result<Option<T>, Trouble>,
+pub(crate) async fn until_settled<T, F: Future<Output = Result<Option<T>, Trouble>>>(
+    mut attempt: impl FnMut() -> F,
 ) -> Result<T, Trouble> {
     let mut pause = crate::transaction::Pause::default();
     loop {

@@ -6,6 +6,7 @@ pub mod schema;
 
 mod db;
 mod error;
+mod message_index;
 mod messages;
 mod operation;
 mod outbox;
@@ -22,6 +23,7 @@ use chat_core::service::ChatBuilder;
 pub use config::MongoConfig;
 pub use health::Health;
 pub use outbox::MongoOutbox;
+pub use positions::MongoPositions;
 
 use db::Db;
 use schema::Step;
@@ -31,6 +33,8 @@ use schema::Step;
 pub struct Mongo {
     /// What truth has written and nobody has published yet.
     pub outbox: Arc<MongoOutbox>,
+    /// Read positions.
+    pub positions: Arc<MongoPositions>,
     db: Db,
 }
 
@@ -42,7 +46,11 @@ impl Mongo {
     /// not let us in; [`Code::Unavailable`](chat_core::error::Code::Unavailable) when there is none.
     pub async fn connect(config: &MongoConfig) -> Result<Self> {
         let db = Db::connect(config).await?;
-        Ok(Self { outbox: Arc::new(MongoOutbox::new(db.clone())), db })
+        Ok(Self {
+            outbox: Arc::new(MongoOutbox::new(db.clone())),
+            positions: Arc::new(MongoPositions::new(db.clone())),
+            db,
+        })
     }
 
     /// What [`ensure`](Self::ensure) would do, as far as nobody does it meanwhile.
@@ -70,7 +78,7 @@ impl Mongo {
     /// The builder with every port of this crate instead of its own: the truth lives in MongoDB then.
     #[must_use]
     pub fn equip(self, builder: ChatBuilder) -> ChatBuilder {
-        builder.outbox(self.outbox)
+        builder.outbox(self.outbox).positions(self.positions)
     }
 }
 

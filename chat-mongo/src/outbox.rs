@@ -53,10 +53,9 @@ pub(crate) const SOURCES: [&str; 3] = [OUTBOX, crate::messages::MESSAGES, crate:
 const MAX_WAITING: usize = 1_000;
 
 /// The indexes every source has: by what is due, and by event.
-pub(crate) const DUE: Index =
-    Index { name: "due", keys: &[("due", 1)], unique: false, partial: &[("due", "long")] };
+pub(crate) const DUE: Index = Index { name: "due", keys: &[("due", 1)], unique: false, partial: &["due"] };
 pub(crate) const BY_EVENT: Index =
-    Index { name: "outbox_event", keys: &[("outbox.id", 1)], unique: false, partial: &[("due", "long")] };
+    Index { name: "outbox_event", keys: &[("outbox.id", 1)], unique: false, partial: &["due"] };
 
 pub(crate) const SCHEMA: Schema =
     Schema { name: OUTBOX, fields: &[("outbox", &["array"])], indexes: &[DUE, BY_EVENT] };
@@ -163,7 +162,7 @@ impl MongoOutbox {
         let at_once = i64::try_from(limit).unwrap_or(i64::MAX);
         let (mut waiting, mut horizon) = (BTreeMap::new(), None);
         for source in SOURCES {
-            let due = doc! { "due": { "$gt": after, "$type": "long" } };
+            let due = doc! { "due": { "$gt": after } };
             let source = self.db.collection(source);
             let find = source.find(due).sort(doc! { "due": 1 }).limit(at_once);
             let find = find.hint(Hint::Name(DUE.name.to_owned())).projection(doc! { "outbox": 1, "due": 1 });
@@ -303,7 +302,7 @@ impl Outbox for MongoOutbox {
         let ids: Vec<&str> = events.iter().map(EventId::as_str).collect();
         self.db
             .run(CLEAR, async {
-                let these = doc! { "due": { "$type": "long" }, "outbox.id": { "$in": &ids } };
+                let these = doc! { "due": { "$exists": true }, "outbox.id": { "$in": &ids } };
                 let left = doc! { "$filter": {
                     "input": "$outbox", "cond": { "$not": { "$in": ["$$this.id", &ids] } },
                 } };
@@ -335,7 +334,7 @@ impl Outbox for MongoOutbox {
     async fn stats(&self) -> Result<OutboxStats> {
         let count = |source| async move {
             let pipeline = [
-                doc! { "$match": { "due": { "$type": "long" } } },
+                doc! { "$match": { "due": { "$exists": true } } },
                 doc! { "$group": { "_id": Bson::Null, "waiting": { "$sum": { "$size": "$outbox" } } } },
             ];
             let source = self.db.collection(source);

@@ -7,7 +7,6 @@ use std::fmt;
 use std::time::Duration;
 
 use chat_core::error::{Code, Error, Result};
-use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
@@ -41,8 +40,8 @@ pub(crate) struct Index {
     pub(crate) name: &'static str,
     pub(crate) keys: &'static [(&'static str, i32)],
     pub(crate) unique: bool,
-    /// Only documents with these fields, of these types, are in it.
-    pub(crate) partial: &'static [(&'static str, &'static str)],
+    /// Only documents that have these fields are in it. A question that names it must imply so.
+    pub(crate) partial: &'static [&'static str],
 }
 
 /// A change of documents that are there.
@@ -105,7 +104,7 @@ impl Index {
         let partial: Document = self
             .partial
             .iter()
-            .map(|(field, kind)| ((*field).to_owned(), Bson::Document(doc! { "$type": *kind })))
+            .map(|field| ((*field).to_owned(), Bson::Document(doc! { "$exists": true })))
             .collect();
         let options = IndexOptions::builder()
             .name(self.name.to_owned())
@@ -256,10 +255,4 @@ async fn migrate(db: &Db, migration: &Migration, migrations: &[Migration]) -> Re
         Ok(())
     })
     .await
-}
-
-/// The collections that are there: for tools.
-pub(crate) async fn collections(db: &Db) -> Result<Vec<String>, Trouble> {
-    let names = db.database().list_collections().await?;
-    Ok(names.map_ok(|collection| collection.name).try_collect().await?)
 }

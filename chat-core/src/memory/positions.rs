@@ -7,14 +7,12 @@ use async_trait::async_trait;
 
 use super::MemoryMessages;
 use super::messages::Log;
-use crate::clock::Timestamp;
 use crate::domain::page::{Page, Paged};
-use crate::domain::{ConversationId, MessageId, Receipts, Seq, UserId};
+use crate::domain::{ConversationId, Receipts, Seq, UserId};
 use crate::error::Result;
 use crate::event::payload::MAX_COVERED_IDS;
-use crate::event::{CoveredIds, Event, MessageDelivered, MessageRead, MessageUnread};
 use crate::store::PositionStore;
-use crate::store::positions::{Moved, PositionStep, Step};
+use crate::store::positions::{Covered, Moved, PositionStep};
 use crate::store::unread::UnreadTruth;
 
 /// Who has received and read what, in memory; kept beside the messages, so that both are seen as of one moment.
@@ -33,12 +31,12 @@ impl MemoryPositions {
         let log = self.messages.log_or_new(&step.conversation);
         let mut log = log.lock();
         let before = log.receipts.get(&step.user).copied().unwrap_or_default();
-        let after = moved(before, step.step, log.head());
+        let after = step.step.taken(before, log.head());
         let moved = Moved { before, after };
         if moved.changed() {
             log.receipts.insert(step.user.clone(), after);
             let now = self.messages.now();
-            if let Some(event) = announced(&log, step, &moved, now) {
+            if let Some(event) = step.event(&moved, covered(&log, step, &moved), now) {
                 self.messages.outbox().write_change(step.user.as_str(), now, event);
             }
         }
@@ -70,80 +68,14 @@ impl MemoryPositions {
     }
 }
 
-/// The receipts after a step.
-fn moved(before: Receipts, step: Step, head: Seq) -> Receipts {
-    let Receipts { delivered, read, seen, own, joined } = before;
-    match step {
-        Step::Joined(seq) => {
-            let seq = seq.min(head);
-            Receipts {
-                read: read.read_up_to(seq),
-                joined: joined.max(seq),
-                delivered: delivered.max(seq),
-                ..before
-            }
-        }
-        Step::Delivered(seq) => Receipts { delivered: delivered.max(seq.min(head)), ..before },
-        Step::Read(seq) => {
-            let seq = seq.min(head);
-            Receipts {
-                read: read.read_up_to(seq),
-                seen: seen.max(seq),
-                delivered: delivered.max(seq),
-                ..before
-            }
-        }
-        Step::Unread { from, epoch } => {
-            let reached = read.reached(own);
-            if epoch == read.epoch && from.previous() < reached {
-                let last = from.previous();
-                Receipts { read: read.rewound_to(last, head), delivered: delivered.max(last), ..before }
-            } else {
-                before
-            }
-        }
-    }
-}
-
-/// The event of a step that moved something.
-fn announced(log: &Log, step: &PositionStep, moved: &Moved, now: Timestamp) -> Option<Event> {
-    let covered = |after: Seq, to: Seq| -> Vec<MessageId> {
-        let others =
-            log.between(after, to).iter().filter(|message| message.sender_id.as_ref() != Some(&step.user));
-        others.map(|message| message.id.clone()).collect()
-    };
-    let conversation_id = step.conversation.clone();
-    match step.step {
-        Step::Delivered(_) => {
-            let up_to_seq = moved.after.delivered;
-            let message_ids = CoveredIds::new(covered(moved.before.delivered, up_to_seq));
-            let user_id = step.user.clone();
-            Some(MessageDelivered { conversation_id, user_id, up_to_seq, message_ids, timestamp: now }.into())
-        }
-        Step::Read(_) if moved.after.read != moved.before.read || moved.after.seen != moved.before.seen => {
-            let up_to_seq = moved.after.read.seq;
-            let ids = covered(moved.before.read.seq, up_to_seq);
-            let modified_count = ids.len() as u64;
-            let message_ids = CoveredIds::new(ids.into_iter().take(MAX_COVERED_IDS + 1));
-            let reader_id = step.user.clone();
-            let position = moved.after.read;
-            let read = MessageRead {
-                conversation_id,
-                reader_id,
-                up_to_seq,
-                message_ids,
-                modified_count,
-                read_at: now,
-                position,
-            };
-            Some(read.into())
-        }
-        Step::Unread { from, .. } => {
-            let (reader_id, position) = (step.user.clone(), moved.after.read);
-            Some(MessageUnread { conversation_id, reader_id, from_seq: from, position }.into())
-        }
-        _ => None,
-    }
+/// Others' messages that a step newly covers.
+fn covered(log: &Log, step: &PositionStep, moved: &Moved) -> Covered {
+    let Some((after, to)) = step.covers(moved) else { return Covered::default() };
+    let others =
+        log.between(after, to).iter().filter(|message| message.sender_id.as_ref() != Some(&step.user));
+    let count = others.clone().count() as u64;
+    let ids = others.take(MAX_COVERED_IDS + 1).map(|message| message.id.clone()).collect();
+    Covered { ids, count }
 }
 
 #[async_trait]

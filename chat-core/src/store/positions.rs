@@ -4,9 +4,11 @@ use std::future::Future;
 
 use super::only;
 use super::unread::UnreadTruth;
+use crate::clock::Timestamp;
 use crate::domain::page::{Page, Paged};
-use crate::domain::{ConversationId, Receipts, Seq, UserId};
+use crate::domain::{ConversationId, MessageId, Receipts, Seq, UserId};
 use crate::error::Result;
+use crate::event::{CoveredIds, Event, MessageDelivered, MessageRead, MessageUnread};
 
 /// One member's step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,100 @@ impl Moved {
     /// Whether anything moved.
     pub fn changed(&self) -> bool {
         self.before != self.after
+    }
+}
+
+impl Step {
+    /// The receipts after this step. Nothing passes `head`, the newest message.
+    pub fn taken(self, before: Receipts, head: Seq) -> Receipts {
+        let Receipts { delivered, read, seen, own, joined } = before;
+        match self {
+            Self::Joined(seq) => {
+                let seq = seq.min(head);
+                Receipts {
+                    read: read.read_up_to(seq),
+                    joined: joined.max(seq),
+                    delivered: delivered.max(seq),
+                    ..before
+                }
+            }
+            Self::Delivered(seq) => Receipts { delivered: delivered.max(seq.min(head)), ..before },
+            Self::Read(seq) => {
+                let seq = seq.min(head);
+                Receipts {
+                    read: read.read_up_to(seq),
+                    seen: seen.max(seq),
+                    delivered: delivered.max(seq),
+                    ..before
+                }
+            }
+            Self::Unread { from, epoch } => {
+                let last = from.previous();
+                if epoch == read.epoch && last < read.reached(own) {
+                    Receipts { read: read.rewound_to(last, head), delivered: delivered.max(last), ..before }
+                } else {
+                    before
+                }
+            }
+        }
+    }
+}
+
+/// Others' messages that a step newly covers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Covered {
+    /// The first of them: 101 are enough, because more are announced as all.
+    pub ids: Vec<MessageId>,
+    /// How many they are.
+    pub count: u64,
+}
+
+impl PositionStep {
+    /// Between which places the messages are that the event of this step names: after the first, up to the second.
+    pub fn covers(&self, moved: &Moved) -> Option<(Seq, Seq)> {
+        match self.step {
+            Step::Delivered(_) if moved.changed() => Some((moved.before.delivered, moved.after.delivered)),
+            Step::Read(_)
+                if moved.after.read != moved.before.read || moved.after.seen != moved.before.seen =>
+            {
+                Some((moved.before.read.seq, moved.after.read.seq))
+            }
+            _ => None,
+        }
+    }
+
+    /// The event of a step that moved something.
+    pub fn event(&self, moved: &Moved, covered: Covered, at: Timestamp) -> Option<Event> {
+        let conversation_id = self.conversation.clone();
+        let Covered { ids, count } = covered;
+        match self.step {
+            Step::Delivered(_) if self.covers(moved).is_some() => {
+                let (user_id, up_to_seq) = (self.user.clone(), moved.after.delivered);
+                let message_ids = CoveredIds::new(ids);
+                Some(
+                    MessageDelivered { conversation_id, user_id, up_to_seq, message_ids, timestamp: at }
+                        .into(),
+                )
+            }
+            Step::Read(_) if self.covers(moved).is_some() => {
+                let (reader_id, position) = (self.user.clone(), moved.after.read);
+                let read = MessageRead {
+                    conversation_id,
+                    reader_id,
+                    up_to_seq: position.seq,
+                    message_ids: CoveredIds::new(ids),
+                    modified_count: count,
+                    read_at: at,
+                    position,
+                };
+                Some(read.into())
+            }
+            Step::Unread { from, .. } if moved.changed() => {
+                let (reader_id, position) = (self.user.clone(), moved.after.read);
+                Some(MessageUnread { conversation_id, reader_id, from_seq: from, position }.into())
+            }
+            _ => None,
+        }
     }
 }
 
