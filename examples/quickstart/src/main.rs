@@ -1,19 +1,22 @@
-//! The smallest chat: two people, one group; in memory, or with `cargo run -p quickstart -- redis://localhost` on Redis.
+//! The smallest chat: two people, one group; in memory, or where `cargo run -p quickstart -- mongodb://localhost/chat
+//! redis://localhost` says: truth on MongoDB, the rest on Redis, or one of them.
 
 use chat_core::domain::{Actor, UserId};
-use chat_core::error::Result;
+use chat_core::error::{Code, Error, Result};
 use chat_core::service::{Chat, NewGroup};
 use chat_core::store::messages::{Anchor, HistoryScope};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let chat = match std::env::args().nth(1) {
-        None => Chat::in_memory(),
-        Some(url) => {
-            let redis = chat_redis::connect(&url).await?;
-            redis.equip(Chat::builder()).build()
-        }
-    };
+    let mut builder = Chat::builder();
+    for url in std::env::args().skip(1) {
+        builder = match url.split(['+', ':']).next() {
+            Some("mongodb") => chat_mongo::connect(&url).await?.equip(builder),
+            Some("redis" | "rediss") => chat_redis::connect(&url).await?.equip(builder),
+            _ => return Err(Error::invalid(Code::ConfigInvalid, "neither mongodb:// nor redis://")),
+        };
+    }
+    let chat = builder.build();
     let ada = Actor::user(UserId::new("ada")?);
     let bob = Actor::user(UserId::new("bob")?);
 
