@@ -49,6 +49,9 @@ const CLAIMS: &str = "claims";
 /// The collections whose documents may have events.
 pub(crate) const SOURCES: [&str; 3] = [OUTBOX, crate::messages::MESSAGES, crate::positions::POSITIONS];
 
+/// How many documents a look reads at least: others may have what comes first.
+const AT_LEAST: usize = 64;
+
 /// How many events may wait in one document: a relay that is away for long stops what would fill it.
 const MAX_WAITING: usize = 1_000;
 
@@ -129,7 +132,7 @@ pub(crate) async fn write(db: &Db, session: &mut ClientSession, events: &[Envelo
 }
 
 /// What waits, as it is stored.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Waiting {
     id: String,
     key: String,
@@ -145,11 +148,25 @@ pub struct MongoOutbox {
     given: Mutex<HashMap<String, HashMap<EventId, String>>>,
 }
 
-/// What a look at the sources found.
-struct Found {
-    waiting: BTreeMap<i64, Waiting>,
-    /// Up to here nothing is missing; `None` when that is all there is.
-    horizon: Option<i64>,
+/// One claim under way: looks further and further until enough is found.
+#[derive(Debug, Clone)]
+struct Search {
+    /// Up to here everything was looked at.
+    after: i64,
+    /// What of the owner's keys stands further on, in documents that were looked at.
+    ahead: BTreeMap<i64, Waiting>,
+    mine: BTreeSet<String>,
+    /// The keys of others. What comes first of them was passed over, so nothing of them is given, though they be free now.
+    refused: BTreeSet<String>,
+    given: Vec<Waiting>,
+    is_over: bool,
+}
+
+impl Search {
+    fn new() -> Self {
+        let (ahead, mine, refused, given) = Default::default();
+        Self { after: i64::MIN, ahead, mine, refused, given, is_over: false }
+    }
 }
 
 impl MongoOutbox {
@@ -157,14 +174,19 @@ impl MongoOutbox {
         Self { db, given: Mutex::default() }
     }
 
-    /// The first entries of all sources after a stamp.
-    async fn look(&self, session: &mut ClientSession, after: i64, limit: usize) -> Result<Found, Trouble> {
-        let at_once = i64::try_from(limit).unwrap_or(i64::MAX);
+    /// The entries of the first documents of all sources after a stamp; and up to which stamp nothing is missing, unless
+    /// that is all there is.
+    async fn look(
+        &self,
+        session: &mut ClientSession,
+        after: i64,
+        limit: usize,
+    ) -> Result<(BTreeMap<i64, Waiting>, Option<i64>), Trouble> {
+        let at_once = i64::try_from(limit.max(AT_LEAST)).unwrap_or(i64::MAX);
         let (mut waiting, mut horizon) = (BTreeMap::new(), None);
         for source in SOURCES {
-            let due = doc! { "due": { "$gt": after } };
             let source = self.db.collection(source);
-            let find = source.find(due).sort(doc! { "due": 1 }).limit(at_once);
+            let find = source.find(doc! { "due": { "$gt": after } }).sort(doc! { "due": 1 }).limit(at_once);
             let find = find.hint(Hint::Name(DUE.name.to_owned())).projection(doc! { "outbox": 1, "due": 1 });
             let mut found = find.session(&mut *session).await?;
             let (mut count, mut last) = (0, after);
@@ -181,13 +203,7 @@ impl MongoOutbox {
                 horizon = Some(horizon.map_or(last, |horizon: i64| horizon.min(last)));
             }
         }
-        waiting.retain(|stamp, _| *stamp > after && horizon.is_none_or(|horizon| *stamp <= horizon));
-        if waiting.len() > limit {
-            let beyond = waiting.keys().nth(limit).copied();
-            horizon = beyond.map(|beyond| beyond - 1);
-            waiting.retain(|stamp, _| horizon.is_none_or(|horizon| *stamp <= horizon));
-        }
-        Ok(Found { waiting, horizon })
+        Ok((waiting, horizon))
     }
 
     /// Makes keys the owner's, but for those that another has.
@@ -226,22 +242,41 @@ impl MongoOutbox {
         Ok(free)
     }
 
-    /// One look and what it is given; up to where it looked, unless that was all.
-    async fn claim_some(
+    /// One look further, and what is given of it.
+    async fn search(
         &self,
         session: &mut ClientSession,
+        mut search: Search,
         owner: &str,
-        after: i64,
         limit: usize,
         lease: Duration,
-    ) -> Result<(Vec<Waiting>, Option<i64>), Trouble> {
-        let Found { waiting, horizon } = self.look(session, after, limit).await?;
-        if waiting.is_empty() {
-            return Ok((Vec::new(), horizon));
+    ) -> Result<Search, Trouble> {
+        let limit = limit.saturating_sub(search.given.len());
+        let (found, horizon) = self.look(session, search.after, limit).await?;
+        let mut waiting = std::mem::take(&mut search.ahead);
+        waiting.extend(found);
+        waiting.retain(|_, entry| !search.refused.contains(&entry.key));
+        let full = waiting.keys().nth(limit).map(|beyond| beyond - 1);
+        let horizon = match (horizon, full) {
+            (Some(horizon), Some(full)) => Some(horizon.min(full)),
+            (horizon, full) => horizon.or(full),
+        };
+        let mut ahead = horizon.map_or_else(BTreeMap::new, |horizon| waiting.split_off(&(horizon + 1)));
+        let new: BTreeSet<_> = waiting
+            .values()
+            .map(|entry| entry.key.as_str())
+            .filter(|key| !search.mine.contains(*key))
+            .collect();
+        if !new.is_empty() {
+            let mine = self.claim_keys(session, owner, &new, lease).await?;
+            search.refused.extend(new.into_iter().filter(|key| !mine.contains(*key)).map(str::to_owned));
+            search.mine.extend(mine);
         }
-        let keys = waiting.values().map(|entry| entry.key.as_str()).collect();
-        let mine = self.claim_keys(session, owner, &keys, lease).await?;
-        Ok((waiting.into_values().filter(|entry| mine.contains(&entry.key)).collect(), horizon))
+        ahead.retain(|_, entry| search.mine.contains(&entry.key));
+        search.ahead = ahead;
+        search.given.extend(waiting.into_values().filter(|entry| search.mine.contains(&entry.key)));
+        (search.after, search.is_over) = (horizon.unwrap_or(i64::MAX), horizon.is_none());
+        Ok(search)
     }
 
     /// The keys an owner has nothing of any more, once these events are cleared.
@@ -269,27 +304,26 @@ fn read(entry: &Bson) -> Result<(i64, Waiting), Trouble> {
 #[async_trait]
 impl Outbox for MongoOutbox {
     async fn claim(&self, owner: &str, limit: usize, lease: Duration) -> Result<Vec<Envelope>> {
-        let (mut claimed, mut after) = (Vec::new(), i64::MIN);
+        let mut found = Search::new();
         // What others have may stand before what is free.
-        while claimed.len() < limit {
-            let limit = limit - claimed.len();
-            let some =
-                transaction!(&self.db, CLAIM, |session| self.claim_some(session, owner, after, limit, lease));
-            let (entries, horizon) = some.await?;
-            claimed.extend(entries);
-            match horizon {
-                Some(horizon) => after = horizon,
-                None => break,
-            }
+        while found.given.len() < limit && !found.is_over {
+            let further = transaction!(&self.db, CLAIM, |session| self.search(
+                session,
+                found.clone(),
+                owner,
+                limit,
+                lease
+            ));
+            found = further.await?;
         }
         let envelope = |entry: &Waiting| {
-            wire::decode_payload(&entry.event, wire::Origin { stream: OUTBOX, entry: &entry.id })
-                .map_err(Error::from)
+            let origin = wire::Origin { stream: OUTBOX, entry: &entry.id };
+            wire::decode_payload(&entry.event, origin).map_err(Error::from)
         };
-        let envelopes = claimed.iter().map(envelope).collect::<Result<Vec<_>>>()?;
+        let envelopes = found.given.iter().map(envelope).collect::<Result<Vec<_>>>()?;
         let mut given = self.given.lock();
         let of_owner = given.entry(owner.to_owned()).or_default();
-        for (envelope, entry) in envelopes.iter().zip(claimed) {
+        for (envelope, entry) in envelopes.iter().zip(found.given) {
             of_owner.insert(envelope.id.clone(), entry.key);
         }
         Ok(envelopes)
