@@ -8,30 +8,28 @@ pub enum Protocol {
     Any,
     /// RESP, versions 2 and 3. Push messages are no answers.
     Redis,
-    /// Four bytes of length, least significant first, which count themselves.
+    /// Messages with four bytes of length, least significant first, which count themselves. What asks how the server is
+    /// (`hello`), which a driver does when it likes, and what wants no answer, are no requests.
     Mongo,
     /// Four bytes of length, most significant first, which do not count themselves.
     Kafka,
 }
 
-/// One request or answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) length: usize,
-    pub(super) is_answer: bool,
-}
-
 impl Protocol {
-    /// The first whole one in these bytes.
-    pub(super) fn frame(self, bytes: &[u8]) -> Option<Frame> {
+    /// The length of the first whole one in these bytes.
+    pub(super) fn frame(self, bytes: &[u8]) -> Option<usize> {
         let length = match self {
             Self::Any => Some(bytes.len()).filter(|length| *length > 0),
             Self::Redis => resp(bytes),
             Self::Mongo => head(bytes).map(|head| u32::from_le_bytes(head) as usize),
             Self::Kafka => head(bytes).map(|head| u32::from_be_bytes(head) as usize + 4),
         };
-        let length = length.filter(|length| *length <= bytes.len())?;
-        Some(Frame { length, is_answer: self != Self::Redis || bytes.first() != Some(&b'>') })
+        length.filter(|length| *length <= bytes.len())
+    }
+
+    /// Whether this, which comes from the server, answers nothing.
+    pub(super) fn is_push(self, bytes: &[u8]) -> bool {
+        self == Self::Redis && bytes.first() == Some(&b'>')
     }
 }
 
@@ -66,13 +64,13 @@ mod tests {
     use super::*;
 
     /// Every value ends where it ends, and not before, whatever follows.
-    fn ends(protocol: Protocol, value: &[u8], is_answer: bool) {
+    fn ends(protocol: Protocol, value: &[u8]) {
         for end in 0..value.len() {
             assert_eq!(protocol.frame(&value[..end]), None, "{value:?} up to {end}");
         }
         for more in [&b""[..], b"+OK\r\n", b"$", &[7; 9]] {
             let frame = protocol.frame(&[value, more].concat());
-            assert_eq!(frame, Some(Frame { length: value.len(), is_answer }), "{value:?}");
+            assert_eq!(frame, Some(value.len()), "{value:?}");
         }
     }
 
@@ -101,20 +99,22 @@ mod tests {
             "PING\r\n",
         ];
         for value in values {
-            ends(Protocol::Redis, value.as_bytes(), true);
+            ends(Protocol::Redis, value.as_bytes());
         }
-        ends(Protocol::Redis, b">2\r\n+invalidate\r\n*1\r\n$1\r\na\r\n", false);
+        let push = b">2\r\n+invalidate\r\n*1\r\n$1\r\na\r\n";
+        ends(Protocol::Redis, push);
+        assert!(Protocol::Redis.is_push(push) && !Protocol::Redis.is_push(b"+OK\r\n"));
     }
 
     #[test]
     fn lengths_before_the_bytes_count_themselves_or_not() {
-        ends(Protocol::Mongo, &[6, 0, 0, 0, 1, 2], true);
-        ends(Protocol::Kafka, &[0, 0, 0, 2, 1, 2], true);
+        ends(Protocol::Mongo, &[6, 0, 0, 0, 1, 2]);
+        ends(Protocol::Kafka, &[0, 0, 0, 2, 1, 2]);
     }
 
     #[test]
     fn what_is_not_known_is_taken_as_it_comes() {
         assert_eq!(Protocol::Any.frame(b""), None);
-        assert_eq!(Protocol::Any.frame(b"abc"), Some(Frame { length: 3, is_answer: true }));
+        assert_eq!(Protocol::Any.frame(b"abc"), Some(3));
     }
 }

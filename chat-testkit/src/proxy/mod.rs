@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod beside;
 mod frame;
 mod pump;
 
@@ -31,6 +32,7 @@ use tokio::task::JoinHandle;
 pub use frame::Protocol;
 
 use crate::server::free_port;
+use crate::server::op_msg::Message;
 
 /// What becomes of everything that passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,18 @@ impl Request {
         Self::when(move |request| {
             request.windows(text.len()).any(|window| window.eq_ignore_ascii_case(&text))
         })
+    }
+
+    /// The next MongoDB command of this name.
+    pub fn command(name: &str) -> Self {
+        let name = name.to_owned();
+        Self::when(move |request| Message::new(request).is_command(&name))
+    }
+
+    /// The next MongoDB command of this name on this collection.
+    pub fn command_on(name: &str, collection: &str) -> Self {
+        let (name, collection) = (name.to_owned(), collection.to_owned());
+        Self::when(move |request| Message::new(request).is_command_on(&name, &collection))
     }
 
     /// Not the next one of its kind, but the `n`th.
@@ -244,6 +258,19 @@ impl Proxy {
     /// open.
     pub fn hang_after(&self, request: Request) {
         self.shared.faults.lock().push((request, Fault::HangAfter));
+    }
+
+    /// Runs `work`, which sends this request: it is executed, and its answer lost.
+    ///
+    /// # Panics
+    /// When no answer was lost: `work` sent no such request.
+    pub async fn losing<T>(&self, request: Request, work: impl Future<Output = T>) -> T {
+        let what = format!("{request:?}");
+        let before = self.counts().faults;
+        self.cut_after(request);
+        let outcome = work.await;
+        assert!(self.counts().faults > before, "no answer was lost: {what}");
+        outcome
     }
 
     /// What has passed since the proxy started.

@@ -10,6 +10,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use super::beside::Beside;
 use super::{Fault, Shared, Weather};
 
 /// Where one connection is.
@@ -25,6 +26,17 @@ struct State {
     answers: u64,
     /// The request whose answer is taken, by number, and what then.
     last: Option<(u64, Fault)>,
+    beside: Beside,
+}
+
+/// What goes on its way at once, and how much of that counts.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Bytes,
+    count: u64,
+    counted_bytes: u64,
+    /// What hit the one that follows, or the last of them.
+    fault: Option<Fault>,
 }
 
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -66,23 +78,23 @@ async fn requests(
             return Ok(());
         }
         shared.clear().await;
-        let (batch, count, fault) = take_requests(shared, &mut buffer);
-        let last_answer = {
+        let (batch, last_answer) = {
             let mut state = progress.state.lock();
-            if count > 0 {
+            let batch = take_requests(shared, &mut state.beside, &mut buffer);
+            if batch.count > 0 {
                 let mut counts = shared.counts.lock();
                 counts.turns += u64::from(state.answers >= state.requests);
-                counts.requests += count;
-                counts.bytes_in += batch.len() as u64;
+                counts.requests += batch.count;
+                counts.bytes_in += batch.counted_bytes;
             }
-            state.requests += count;
-            if let Some(fault) = fault.filter(|fault| *fault != Fault::CutBefore) {
+            state.requests += batch.count;
+            if let Some(fault) = batch.fault.filter(|fault| *fault != Fault::CutBefore) {
                 state.last = Some((state.requests, fault));
             }
-            state.requests
+            (batch, state.requests)
         };
-        to.write_all(&batch).await?;
-        match fault {
+        to.write_all(&batch.bytes).await?;
+        match batch.fault {
             None => {}
             Some(Fault::CutBefore) => {
                 while progress.state.lock().answers < last_answer {
@@ -98,19 +110,27 @@ async fn requests(
 }
 
 /// The whole requests in the buffer as one batch, up to the one a fault hits: with it if it is executed.
-fn take_requests(shared: &Shared, buffer: &mut BytesMut) -> (Bytes, u64, Option<Fault>) {
-    let (mut length, mut count) = (0, 0);
-    while let Some(frame) = shared.protocol.frame(&buffer[length..]) {
-        let fault = fault_for(shared, &buffer[length..length + frame.length]);
-        if fault != Some(Fault::CutBefore) {
-            length += frame.length;
-            count += 1;
+fn take_requests(shared: &Shared, beside: &mut Beside, buffer: &mut BytesMut) -> Batch {
+    let mut batch = Batch::default();
+    let mut end = 0;
+    while let Some(length) = shared.protocol.frame(&buffer[end..]) {
+        let request = &buffer[end..end + length];
+        if !beside.sends(shared.protocol, request) {
+            batch.fault = fault_for(shared, request);
+            if batch.fault != Some(Fault::CutBefore) {
+                batch.count += 1;
+                batch.counted_bytes += length as u64;
+            }
         }
-        if fault.is_some() {
-            return (buffer.split_to(length).freeze(), count, fault);
+        if batch.fault != Some(Fault::CutBefore) {
+            end += length;
+        }
+        if batch.fault.is_some() {
+            break;
         }
     }
-    (buffer.split_to(length).freeze(), count, None)
+    batch.bytes = buffer.split_to(end).freeze();
+    batch
 }
 
 fn fault_for(shared: &Shared, request: &[u8]) -> Option<Fault> {
@@ -131,20 +151,20 @@ async fn answers(
         if from.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }
-        let (batch, count, fault) = take_answers(shared, progress, &mut buffer);
-        if !batch.is_empty() {
+        let batch = take_answers(shared, progress, &mut buffer);
+        if !batch.bytes.is_empty() {
             shared.late().await;
             // Counted before the client can have it, so that whoever has an answer sees it counted.
             {
                 let mut counts = shared.counts.lock();
-                counts.answers += count;
-                counts.bytes_out += batch.len() as u64;
+                counts.answers += batch.count;
+                counts.bytes_out += batch.counted_bytes;
             }
-            progress.state.lock().answers += count;
-            to.write_all(&batch).await?;
+            progress.state.lock().answers += batch.count;
+            to.write_all(&batch.bytes).await?;
             progress.answered.notify_one();
         }
-        if let Some(fault) = fault {
+        if let Some(fault) = batch.fault {
             shared.counts.lock().faults += 1;
             if fault == Fault::HangAfter {
                 return std::future::pending().await;
@@ -155,21 +175,28 @@ async fn answers(
 }
 
 /// The whole answers in the buffer as one batch, up to the one that is taken.
-fn take_answers(shared: &Shared, progress: &Progress, buffer: &mut BytesMut) -> (Bytes, u64, Option<Fault>) {
-    let state = progress.state.lock();
-    let (mut length, mut count) = (0, 0);
-    while let Some(frame) = shared.protocol.frame(&buffer[length..]) {
-        let number = state.answers + count + u64::from(frame.is_answer);
+fn take_answers(shared: &Shared, progress: &Progress, buffer: &mut BytesMut) -> Batch {
+    let mut state = progress.state.lock();
+    let mut batch = Batch::default();
+    let mut end = 0;
+    while let Some(length) = shared.protocol.frame(&buffer[end..]) {
+        let answer = &buffer[end..end + length];
+        let is_beside = state.beside.receives(shared.protocol, answer);
+        let is_answer = !is_beside && !shared.protocol.is_push(answer);
         if let Some((last, fault)) = state.last
-            && frame.is_answer
-            && number >= last
+            && is_answer
+            && state.answers + batch.count + 1 >= last
         {
-            return (buffer.split_to(length).freeze(), count, Some(fault));
+            batch.fault = Some(fault);
+            break;
         }
-        length += frame.length;
-        count += u64::from(frame.is_answer);
+        end += length;
+        batch.count += u64::from(is_answer);
+        batch.counted_bytes += if is_beside { 0 } else { length as u64 };
     }
-    (buffer.split_to(length).freeze(), count, None)
+    drop(state);
+    batch.bytes = buffer.split_to(end).freeze();
+    batch
 }
 
 impl Shared {

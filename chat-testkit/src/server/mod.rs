@@ -1,7 +1,7 @@
 //! Real servers for tests: found in the environment, or spawned on a free loopback port and ended with the test.
 //!
 //! A server is a process; no driver is needed here. Readiness and everything a test does to a server goes over plain
-//! sockets ([`resp`]), so that what a test sees is not what the client under test believes.
+//! sockets ([`resp`], [`op_msg`]), so that what a test sees is not what the client under test believes.
 //!
 //! Spawning takes some hundredths of a second. Where hundreds of trials can share one server, keep it in a `OnceLock`
 //! of the test binary and give each trial a namespace; where a trial breaks its server, it spawns its own:
@@ -24,6 +24,7 @@
 mod cluster;
 mod kafka;
 mod mongo;
+pub mod op_msg;
 mod process;
 mod redis;
 pub mod resp;
@@ -31,7 +32,7 @@ mod sentinel;
 
 pub use cluster::{Migration, RedisCluster, SLOTS};
 pub use kafka::Kafka;
-pub use mongo::Mongo;
+pub use mongo::{FailPoint, Failure, Mongo, fresh_database};
 pub use process::{Process, Program, free_port, installed};
 pub use redis::{Redis, RedisOptions};
 pub use resp::Reply;

@@ -1,29 +1,29 @@
 //! One server that speaks the MongoDB protocol.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::time::Duration;
 
+use super::op_msg::{Connection, Document};
 use super::process::{Process, Program, find, free_port};
 use crate::Absent;
 use crate::wait::until;
 
 const MISSING: &str = "neither mongod nor secantusd-rs is installed: cargo xtask setup";
 
-/// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How clients reach our own: at this very address, and without waiting long when it is gone.
+const OPTIONS: &str = "directConnection=true&serverSelectionTimeoutMS=5000&heartbeatFrequencyMS=500";
 
 /// What a real `mongod` calls its set of one.
 const SET: &str = "chat";
 
-/// How clients reach it: at this very address, and without waiting long when it is gone.
-const OPTIONS: &str = "directConnection=true&serverSelectionTimeoutMS=5000&heartbeatFrequencyMS=500";
+/// Which port a URL means that names none.
+const PORT: &str = "27017";
 
 /// A MongoDB server: one that was found, or one of our own that can be killed, hung and restarted.
 ///
-/// Our own is a set of one, so it has transactions and change streams; it takes fail points, and what it acknowledged
-/// survives [`kill`](Self::kill). It is a real `mongod` where one is on the `PATH`, else `secantusd-rs`, which is compatible on
-/// the wire and [says so](Self::is_mongod).
+/// Our own is a set of one, so it has transactions and change streams; it takes [fail points](FailPoint), asks for no
+/// password, and what it acknowledged survives [`kill`](Self::kill). It is a real `mongod` where one is on the `PATH`,
+/// else `secantusd-rs`, which is compatible on the wire and [says so](Self::is_mongod).
 #[derive(Debug)]
 pub struct Mongo {
     url: String,
@@ -33,19 +33,20 @@ pub struct Mongo {
 }
 
 impl Mongo {
-    /// The server of `CHAT_TEST_MONGO_URL`, which counts as a real `mongod`, or else a spawned one. Others may use it too:
-    /// keep to databases of your own.
+    /// The server of `CHAT_TEST_MONGO_URL`, or else a spawned one. Others may use it too: keep to databases of your own
+    /// ([`fresh_database`]).
     ///
     /// # Errors
-    /// [`Absent`] when there is none, or none answers there.
+    /// [`Absent`] when there is none, or none answers there without TLS.
     ///
     /// # Panics
     /// When it is installed and does not start.
     pub fn find_or_spawn() -> Result<Self, Absent> {
         let Ok(url) = std::env::var("CHAT_TEST_MONGO_URL") else { return Self::spawn() };
-        let address = address_of(&url).unwrap_or_default().to_owned();
-        match hello(&address) {
-            Ok(_) => Ok(Self { url, address, is_mongod: true, process: None }),
+        let address = address_of(&url).unwrap_or_default();
+        let found = hello(&address).and_then(|_| is_mongod(&address));
+        match found {
+            Ok(is_mongod) => Ok(Self { url, address, is_mongod, process: None }),
             Err(error) => Err(Absent(format!("nothing answers at CHAT_TEST_MONGO_URL: {error}"))),
         }
     }
@@ -65,7 +66,7 @@ impl Mongo {
             let address = format!("127.0.0.1:{port}");
             let program = if is_mongod { mongod(port) } else { secantus(port) };
             let process = Some(Process::spawn(program)?);
-            let mongo = Self { url: url_of(&address), address, is_mongod, process };
+            let mongo = Self { url: format!("mongodb://{address}/?{OPTIONS}"), address, is_mongod, process };
             match mongo.wait_until_ready() {
                 Ok(()) => return Ok(mongo),
                 Err(words) => last_words = words,
@@ -79,17 +80,23 @@ impl Mongo {
         &self.url
     }
 
-    /// The same by way of another address: a proxy's.
+    /// The same by way of another address: a proxy's. A client goes there and nowhere else with `directConnection=true`,
+    /// which the URL of a spawned server has.
+    ///
+    /// # Panics
+    /// When the URL of a server that was found has no host.
     pub fn url_at(&self, address: &str) -> String {
-        self.url.replacen(&self.address, address, 1)
+        let hosts = hosts_of(&self.url).expect("a URL with a host");
+        let start = self.url.len() - hosts.behind.len() - hosts.hosts.len();
+        format!("{}{address}{}", &self.url[..start], hosts.behind)
     }
 
-    /// Where it is: `host:port`.
+    /// Where it is: `host:port`. Of several, the first.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Whether it is a real `mongod`, whose plans count what they examine.
+    /// Whether it is a real `mongod`, so that the plans it explains count what they examine.
     pub fn is_mongod(&self) -> bool {
         self.is_mongod
     }
@@ -97,6 +104,54 @@ impl Mongo {
     /// Whether it answers now, and takes writes.
     pub fn answers(&self) -> bool {
         hello(&self.address).unwrap_or(false)
+    }
+
+    /// Runs a command over a connection of its own, whatever state the client under test is in.
+    ///
+    /// # Panics
+    /// When it does not answer, or the command fails. A server that was found may ask for a password, which is not given.
+    #[track_caller]
+    pub fn command(&self, database: &str, command: &Document) -> Document {
+        match self.try_command(database, command) {
+            Ok(answer) if answer.get_int("ok") == Some(1) => answer,
+            Ok(answer) => panic!("{}: {}", self.address, answer.get_text("errmsg").unwrap_or("no reason")),
+            Err(error) => panic!("{}: {error}", self.address),
+        }
+    }
+
+    /// As [`command`](Self::command); the answer may say that it failed.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn try_command(&self, database: &str, command: &Document) -> io::Result<Document> {
+        Connection::open(&self.address)?.ask(database, command)
+    }
+
+    /// Makes commands fail from now on, as this fail point says. It replaces the one before.
+    ///
+    /// # Panics
+    /// When the server refuses: one that was found may not take fail points.
+    #[track_caller]
+    pub fn fail(&self, point: &FailPoint) {
+        self.command("admin", &point.document());
+    }
+
+    /// Ends what [`fail`](Self::fail) began.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    #[track_caller]
+    pub fn heal(&self) {
+        self.command("admin", &Document::new().text("configureFailPoint", "failCommand").text("mode", "off"));
+    }
+
+    /// Removes a database and everything in it.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    #[track_caller]
+    pub fn drop_database(&self, database: &str) {
+        self.command(database, &Document::new().int("dropDatabase", 1));
     }
 
     /// Whether a spawned server runs. A hung one does.
@@ -115,7 +170,7 @@ impl Mongo {
         self.process().kill();
     }
 
-    /// Stops it in its tracks: connections stay, nothing answers.
+    /// Stops it in its tracks: connections stay, new ones are accepted by the system, nothing answers.
     ///
     /// # Panics
     /// When this server was found, or is not alive.
@@ -123,7 +178,8 @@ impl Mongo {
         self.process().hang();
     }
 
-    /// Lets a hung one go on.
+    /// Lets a hung one go on. A `mongod` keeps its connections; `secantusd-rs` ends those that waited for a request, and
+    /// answers what was sent on new ones. Where connections must live on, let a proxy hang instead.
     ///
     /// # Panics
     /// When this server was found, or is not alive.
@@ -150,144 +206,180 @@ impl Mongo {
         self.process.as_ref().expect("a server that was found is not ours: use `Mongo::spawn`")
     }
 
-    /// Waits until our own process takes writes. What it said, if it ended.
+    /// Waits until our own process takes writes: another one may have taken the port. What it said, if it ended.
     fn wait_until_ready(&self) -> Result<(), String> {
         let process = self.process();
         let mut is_ready = false;
         until("the server to be ready", || {
-            let answer = hello(&self.address);
-            if self.is_mongod && matches!(answer, Ok(false)) {
+            let takes_writes = hello(&self.address);
+            if self.is_mongod && matches!(takes_writes, Ok(false)) && self.is_ours() {
                 // Said again it is refused, which changes nothing.
-                let _ = ask(&self.address, &initiate(&self.address));
+                let _ = self.try_command("admin", &initiate(&self.address));
             }
-            is_ready = answer.unwrap_or(false);
+            is_ready = takes_writes.unwrap_or(false) && self.is_ours();
             is_ready || !process.is_alive()
         });
         if is_ready { Ok(()) } else { Err(process.last_words()) }
+    }
+
+    /// Whether the one that answers is our own process.
+    fn is_ours(&self) -> bool {
+        let status = self.try_command("admin", &Document::new().int("serverStatus", 1));
+        status.is_ok_and(|status| status.get_int("pid") == Some(i64::from(self.process().id())))
+    }
+}
+
+/// A name for a database which no other test uses, for servers that are shared. As good as a trial's
+/// [`Namespace`](crate::Namespace), which is one too.
+pub fn fresh_database() -> String {
+    format!("t{:016x}", rand::random::<u64>())
+}
+
+/// Commands a server shall fail, and how.
+///
+/// ```no_run
+/// # fn example(mongo: &chat_testkit::server::Mongo) {
+/// use chat_testkit::server::{Failure, FailPoint};
+///
+/// // The next two updates are refused: not the primary any more.
+/// mongo.fail(&FailPoint::new(&["update"], Failure::Error(10_107)).times(2));
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct FailPoint {
+    mode: Document,
+    data: Document,
+}
+
+/// How a command fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// It is not executed, and answered with this code.
+    Error(i32),
+    /// It is executed, and answered with this code for its write concern: how far the write went is not known.
+    WriteConcern(i32),
+    /// It is not executed, and its connection ends.
+    Close,
+    /// It is executed after so long.
+    Late(Duration),
+}
+
+impl FailPoint {
+    /// The next command of one of these names fails like this.
+    pub fn new(commands: &[&str], failure: Failure) -> Self {
+        let data = Document::new().texts("failCommands", commands);
+        let data = match failure {
+            Failure::Error(code) => data.int("errorCode", code),
+            Failure::WriteConcern(code) => {
+                let error = Document::new().int("code", code).text("errmsg", "made to fail");
+                data.document("writeConcernError", &error)
+            }
+            Failure::Close => data.bool("closeConnection", true),
+            Failure::Late(time) => {
+                let time = i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+                data.bool("blockConnection", true).int("blockTimeMS", time)
+            }
+        };
+        Self { mode: Document::new().int("times", 1), data }
+    }
+
+    /// So many of them, instead of one.
+    #[must_use]
+    pub fn times(mut self, times: i32) -> Self {
+        self.mode = Document::new().int("times", times);
+        self
+    }
+
+    /// All of them, until [`Mongo::heal`], but not before so many have passed.
+    #[must_use]
+    pub fn after(mut self, passed: i32) -> Self {
+        self.mode = Document::new().int("skip", passed);
+        self
+    }
+
+    /// With these labels in the answer, and none that the server would have added.
+    #[must_use]
+    pub fn labels(mut self, labels: &[&str]) -> Self {
+        self.data = self.data.without("errorLabels").texts("errorLabels", labels);
+        self
+    }
+
+    /// Only commands of clients with this `appName`: others may share the server.
+    #[must_use]
+    pub fn of_app(mut self, name: &str) -> Self {
+        self.data = self.data.without("appName").text("appName", name);
+        self
+    }
+
+    fn document(&self) -> Document {
+        let point = Document::new().text("configureFailPoint", "failCommand");
+        point.document("mode", &self.mode).document("data", &self.data)
     }
 }
 
 fn mongod(port: u16) -> Program {
     let arguments = format!(
-        "--port {port} --bind_ip 127.0.0.1 --dbpath . --replSet {SET} --setParameter enableTestCommands=1 \
-         --wiredTigerCacheSizeGB 0.25 --quiet"
+        "--port {port} --bind_ip 127.0.0.1 --nounixsocket --dbpath . --replSet {SET} --quiet \
+         --wiredTigerCacheSizeGB 0.25 --setParameter enableTestCommands=1 \
+         --setParameter diagnosticDataCollectionEnabled=false"
     );
-    program("mongod", &arguments)
+    program("mongod", &arguments, Vec::new())
 }
 
 fn secantus(port: u16) -> Program {
-    // Without the last one it forgets what it acknowledged when it is killed.
+    // The configuration is empty, or it would take one of the user's. Without the last one it forgets what it
+    // acknowledged when it is killed.
     let arguments = format!(
-        "--port {port} --host 127.0.0.1 --storage-path data --cache-size 256M --log-file-max 16MB \
-         --enable-test-commands --sync-on-commit"
+        "--config none.toml --port {port} --host 127.0.0.1 --storage-path data --cache-size 256M \
+         --log-file-max 16MB --enable-test-commands --sync-on-commit"
     );
-    program("secantusd-rs", &arguments)
+    program("secantusd-rs", &arguments, vec![("none.toml", String::new())])
 }
 
-fn program(name: &'static str, arguments: &str) -> Program {
+fn program(name: &'static str, arguments: &str, files: Vec<(&'static str, String)>) -> Program {
     let arguments = arguments.split_whitespace().map(str::to_owned).collect();
-    Program { name, arguments, files: Vec::new(), missing: MISSING }
+    Program { name, arguments, files, missing: MISSING }
 }
 
-fn url_of(address: &str) -> String {
-    format!("mongodb://{address}/?{OPTIONS}")
+/// The hosts of a URL, and what is behind them.
+struct Hosts<'a> {
+    hosts: &'a str,
+    behind: &'a str,
 }
 
-/// The first host of a URL.
-fn address_of(url: &str) -> Option<&str> {
+fn hosts_of(url: &str) -> Option<Hosts<'_>> {
     let (_, rest) = url.split_once("://")?;
-    let hosts = rest.split(['/', '?']).next()?;
-    let hosts = hosts.rsplit_once('@').map_or(hosts, |(_, hosts)| hosts);
-    hosts.split(',').next()
+    let (before, _) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let hosts = before.rsplit_once('@').map_or(before, |(_, hosts)| hosts);
+    Some(Hosts { hosts, behind: &rest[before.len()..] }).filter(|found| !found.hosts.is_empty())
+}
+
+/// The first host of a URL, with its port.
+fn address_of(url: &str) -> Option<String> {
+    let host = hosts_of(url)?.hosts.split(',').next()?;
+    // The colons of an address of version 6 are in brackets.
+    let has_port = host.rsplit(']').next().is_some_and(|rest| rest.contains(':'));
+    Some(if has_port { host.to_owned() } else { format!("{host}:{PORT}") })
 }
 
 /// Whether a server takes writes.
 fn hello(address: &str) -> io::Result<bool> {
-    let answer = ask(address, &document(&[number("hello", 1), text("$db", "admin")]))?;
-    field(&answer, "isWritablePrimary")
-        .map(|value| value == [1])
-        .ok_or_else(|| io::Error::other("no MongoDB server"))
+    let answer = Connection::open(address)?.ask("admin", &Document::new().int("hello", 1))?;
+    let takes_writes = answer.get_int("isWritablePrimary").map(|yes| yes == 1);
+    takes_writes.ok_or_else(|| io::Error::other("no MongoDB server"))
+}
+
+/// Whether a server is a real one. The other one says that it is not; a real one may keep to itself what it is.
+fn is_mongod(address: &str) -> io::Result<bool> {
+    let answer = Connection::open(address)?.ask("admin", &Document::new().int("buildInfo", 1))?;
+    Ok(!answer.has("secantusVersion"))
 }
 
 /// Makes a real `mongod` a set of one.
-fn initiate(address: &str) -> Vec<u8> {
-    let member = document(&[number("_id", 0), text("host", address)]);
-    let members = document(&[element(3, "0", &member)]);
-    let set = document(&[text("_id", SET), element(4, "members", &members)]);
-    document(&[element(3, "replSetInitiate", &set), text("$db", "admin")])
-}
-
-/// Sends a command (`OP_MSG`) over a plain socket; its answer.
-fn ask(address: &str, command: &[u8]) -> io::Result<Vec<u8>> {
-    const OP_MSG: u32 = 2_013;
-    /// Before the document: size, two ids, the operation, its flags, one section of kind 0.
-    const HEADER: usize = 21;
-
-    let mut socket = TcpStream::connect(address)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let size = u32::try_from(HEADER + command.len()).map_err(io::Error::other)?;
-    let mut message = Vec::with_capacity(HEADER + command.len());
-    for word in [size, 1, 0, OP_MSG, 0] {
-        message.extend(word.to_le_bytes());
-    }
-    message.push(0);
-    message.extend(command);
-    socket.write_all(&message)?;
-
-    let mut header = [0; HEADER];
-    socket.read_exact(&mut header)?;
-    let (size, _) = header.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
-    let rest = usize::try_from(u32::from_le_bytes(*size)).ok().and_then(|size| size.checked_sub(HEADER));
-    let rest = rest.filter(|rest| *rest <= 1 << 20).ok_or_else(|| io::Error::other("no MongoDB server"))?;
-    let mut answer = vec![0; rest];
-    socket.read_exact(&mut answer)?;
-    Ok(answer)
-}
-
-fn element(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
-    [&[kind], name.as_bytes(), &[0], value].concat()
-}
-
-fn number(name: &str, value: i32) -> Vec<u8> {
-    element(0x10, name, &value.to_le_bytes())
-}
-
-fn text(name: &str, value: &str) -> Vec<u8> {
-    let size = u32::try_from(value.len() + 1).unwrap_or(u32::MAX).to_le_bytes();
-    element(2, name, &[size.as_slice(), value.as_bytes(), &[0]].concat())
-}
-
-fn document(elements: &[Vec<u8>]) -> Vec<u8> {
-    let inside = elements.concat();
-    let size = u32::try_from(inside.len() + 5).unwrap_or(u32::MAX).to_le_bytes();
-    [size.as_slice(), &inside, &[0]].concat()
-}
-
-/// The value of a field of a document, as bytes.
-fn field<'a>(document: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
-    let mut rest = document.get(4..)?;
-    while let [kind, behind @ ..] = rest {
-        let end = behind.iter().position(|byte| *byte == 0)?;
-        let (name, value) = (behind.get(..end)?, behind.get(end + 1..)?);
-        let size = || Some(usize::try_from(u32::from_le_bytes(*value.first_chunk()?)).ok()?);
-        let length = match kind {
-            0x0a => 0,
-            0x08 => 1,
-            0x10 => 4,
-            0x01 | 0x09 | 0x11 | 0x12 => 8,
-            0x07 => 12,
-            0x13 => 16,
-            0x02 => 4 + size()?,
-            0x03 | 0x04 => size()?,
-            0x05 => 5 + size()?,
-            _ => return None,
-        };
-        if name == wanted.as_bytes() {
-            return value.get(..length);
-        }
-        rest = value.get(length..)?;
-    }
-    None
+fn initiate(address: &str) -> Document {
+    let member = Document::new().int("_id", 0).text("host", address);
+    let set = Document::new().text("_id", SET).documents("members", &[member]);
+    Document::new().document("replSetInitiate", &set)
 }
 
 #[cfg(test)]
@@ -295,24 +387,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_behind_others() {
-        let inner = document(&[number("a", 1)]);
-        let all = document(&[
-            text("t", "text"),
-            element(3, "d", &inner),
-            element(0x0a, "n", &[]),
-            element(5, "b", &[3, 0, 0, 0, 0, 1, 2, 3]),
-            element(8, "yes", &[1]),
-        ]);
-        assert_eq!(field(&all, "yes"), Some(&[1][..]));
-        assert_eq!(field(&all, "a"), None, "not inside another one");
-        assert_eq!(field(&all[..all.len() - 3], "yes"), None, "cut off");
+    fn the_first_host_of_a_url() {
+        let address = |url| address_of(url);
+        assert_eq!(address("mongodb://u:p@one:1,two:2/db?x=y").as_deref(), Some("one:1"));
+        assert_eq!(address("mongodb://one:1?x=y@z").as_deref(), Some("one:1"));
+        assert_eq!(address("mongodb://one").as_deref(), Some("one:27017"));
+        assert_eq!(address("mongodb://[::1]/").as_deref(), Some("[::1]:27017"));
+        assert_eq!(address("mongodb://[::1]:5").as_deref(), Some("[::1]:5"));
+        assert_eq!(address("nothing"), None);
+        assert_eq!(address("mongodb://"), None);
     }
 
     #[test]
-    fn the_first_host_of_a_url() {
-        assert_eq!(address_of("mongodb://u:p@one:1,two:2/db?x=y"), Some("one:1"));
-        assert_eq!(address_of("mongodb://one:1?x=y"), Some("one:1"));
-        assert_eq!(address_of("nothing"), None);
+    fn another_address_in_the_same_url() {
+        let url = |url: &str| {
+            Mongo { url: url.to_owned(), address: String::new(), is_mongod: false, process: None }
+                .url_at("proxy:9")
+        };
+        assert_eq!(url("mongodb://u:p@one:1,two:2/db?x=y"), "mongodb://u:p@proxy:9/db?x=y");
+        assert_eq!(url("mongodb://one"), "mongodb://proxy:9");
+        assert_eq!(url("mongodb://one?x=one"), "mongodb://proxy:9?x=one");
     }
 }
