@@ -143,6 +143,7 @@ pub(crate) async fn until_settled<T, F: Future<Output = Result<Option<T>, Troubl
         match attempt().await {
             Ok(Some(done)) => return Ok(done),
             Ok(None) => {}
+            Err(Trouble::InTheWay) => {}
             Err(Trouble::Said(said)) if is_transient(&said) => {}
             Err(trouble) => return Err(trouble),
         }

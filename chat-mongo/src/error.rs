@@ -15,6 +15,8 @@ pub(crate) enum Trouble {
     Said(Said),
     /// A rule of the port refused it: nothing happened.
     Refused(Error),
+    /// Another writer was in the way: nothing happened, and it is to be attempted again.
+    InTheWay,
 }
 
 impl From<Said> for Trouble {
@@ -79,6 +81,7 @@ const REFUSED_ROLE_CODES: [i32; 4] = [10_058, 10_107, 13_435, 13_436];
 pub(crate) fn error(operation: Operation, trouble: Trouble) -> Error {
     let said = match trouble {
         Trouble::Refused(error) => return error.during(operation.name),
+        Trouble::InTheWay => return Error::new(Code::Unavailable).during(operation.name),
         Trouble::Said(said) => said,
     };
     let (kind, may_have_happened) = meaning(&said);

@@ -6,12 +6,15 @@ pub mod schema;
 
 mod db;
 mod error;
+mod files;
+mod life;
 mod message_index;
 mod messages;
 mod operation;
 mod outbox;
 mod positions;
 mod record;
+mod source;
 mod stamp;
 mod transaction;
 
@@ -21,9 +24,11 @@ use chat_core::error::Result;
 use chat_core::service::ChatBuilder;
 
 pub use config::MongoConfig;
+pub use files::MongoFiles;
 pub use health::Health;
 pub use outbox::MongoOutbox;
 pub use positions::MongoPositions;
+pub use source::MongoSource;
 
 use db::Db;
 use schema::Step;
@@ -35,6 +40,10 @@ pub struct Mongo {
     pub outbox: Arc<MongoOutbox>,
     /// Read positions.
     pub positions: Arc<MongoPositions>,
+    /// What files there are.
+    pub files: Arc<MongoFiles>,
+    /// The truth about users.
+    pub source: Arc<MongoSource>,
     db: Db,
 }
 
@@ -49,6 +58,8 @@ impl Mongo {
         Ok(Self {
             outbox: Arc::new(MongoOutbox::new(db.clone())),
             positions: Arc::new(MongoPositions::new(db.clone())),
+            files: Arc::new(MongoFiles::new(db.clone())),
+            source: Arc::new(MongoSource::new(db.clone())),
             db,
         })
     }
@@ -78,7 +89,7 @@ impl Mongo {
     /// The builder with every port of this crate instead of its own: the truth lives in MongoDB then.
     #[must_use]
     pub fn equip(self, builder: ChatBuilder) -> ChatBuilder {
-        builder.outbox(self.outbox).positions(self.positions)
+        builder.outbox(self.outbox).positions(self.positions).files(self.files).source(self.source)
     }
 }
 

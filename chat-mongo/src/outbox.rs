@@ -121,6 +121,18 @@ pub(crate) async fn write(db: &Db, session: &mut ClientSession, events: &[Envelo
         return Ok(());
     }
     let first = db.stamps(0, i64::try_from(events.len()).unwrap_or(i64::MAX));
+    write_from(db, session, events, first).await
+}
+
+/// [`write`], with the stamp of the first of them.
+pub(crate) async fn write_from(
+    db: &Db,
+    session: &mut ClientSession,
+    events: &[Envelope],
+    first: i64,
+) -> Result<(), Trouble> {
+    let last = first.saturating_add(i64::try_from(events.len()).unwrap_or(i64::MAX));
+    db.see(last);
     let document = |(nth, envelope): (i64, &Envelope)| {
         let mut document = doc! { "_id": envelope.id.as_str() };
         put(&mut document, std::slice::from_ref(envelope), first.saturating_add(nth));

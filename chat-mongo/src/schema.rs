@@ -35,7 +35,7 @@ pub(crate) struct Schema {
     pub(crate) indexes: &'static [Index],
 }
 
-/// An index.
+/// An index. One over `expiresAt` alone has the server remove what has expired.
 pub(crate) struct Index {
     pub(crate) name: &'static str,
     pub(crate) keys: &'static [(&'static str, i32)],
@@ -54,8 +54,14 @@ pub(crate) struct Migration {
 }
 
 /// Every collection but the one of versions.
-pub(crate) const ALL: &[Schema] =
-    &[crate::messages::SCHEMA, crate::positions::SCHEMA, crate::outbox::SCHEMA, crate::outbox::CLAIMS_SCHEMA];
+pub(crate) const ALL: &[Schema] = &[
+    crate::messages::SCHEMA,
+    crate::positions::SCHEMA,
+    crate::files::SCHEMA,
+    crate::source::SCHEMA,
+    crate::outbox::SCHEMA,
+    crate::outbox::CLAIMS_SCHEMA,
+];
 
 /// Every migration, oldest first. Version 1 is the first there was.
 pub(crate) const MIGRATIONS: &[Migration] = &[];
@@ -109,6 +115,7 @@ impl Index {
         let options = IndexOptions::builder()
             .name(self.name.to_owned())
             .unique(self.unique.then_some(true))
+            .expire_after((self.keys == [("expiresAt", 1)]).then_some(Duration::ZERO))
             .partial_filter_expression((!partial.is_empty()).then_some(partial))
             .build();
         IndexModel::builder().keys(keys).options(options).build()

@@ -31,6 +31,21 @@ macro_rules! transaction {
 }
 pub(crate) use transaction;
 
+/// Runs `$body` in a transaction of `$session` and commits it; `None` when another writer was in the way: for what is
+/// compared and set after a look from outside.
+macro_rules! together {
+    ($db:expr, |$session:ident| $body:expr) => {{
+        let mut attempts = $crate::db::Db::attempts($db);
+        let mut session = attempts.begin().await?;
+        let outcome = {
+            let $session = &mut session;
+            $body.await
+        };
+        attempts.end(session, outcome).await
+    }};
+}
+pub(crate) use together;
+
 /// The first pause before something is tried again, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
@@ -82,6 +97,10 @@ impl Attempts {
                 // If this is not heard, the server does it after a while by itself.
                 let _ = session.abort_transaction().await;
                 return match trouble {
+                    Trouble::InTheWay => {
+                        self.pause.wait().await;
+                        Ok(None)
+                    }
                     Trouble::Said(said) if is_transient(&said) => {
                         self.pause.wait().await;
                         Ok(None)

@@ -56,6 +56,11 @@ impl FileRecord {
         };
         Err(Error::invalid(Code::FileInvalid, problem))
     }
+
+    /// Whether `other` registers this file once more: the same, but for when and how often it was downloaded.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        *self == Self { downloads: self.downloads, uploaded_at: self.uploaded_at, ..other.clone() }
+    }
 }
 
 /// A file as it hangs on a message.

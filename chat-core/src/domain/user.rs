@@ -1,5 +1,7 @@
 //! A user's profile: the fields of seed 002.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::id::UserId;
@@ -42,6 +44,11 @@ impl UserProfile {
             sexe: None,
             updated_at,
         }
+    }
+
+    /// When it changes next, or is deleted, at `now`: always later than the change before, whatever the clocks say.
+    pub fn next_change(&self, now: Timestamp) -> Timestamp {
+        now.max(self.updated_at.after(Duration::from_millis(1)))
     }
 }
 
@@ -92,6 +99,12 @@ impl ProfileUpdate {
             }
         }
         Ok(())
+    }
+
+    /// The profile after this change at `now`; `None` when it is so already.
+    pub fn change(&self, profile: &UserProfile, now: Timestamp) -> Option<UserProfile> {
+        let changed = self.apply(profile, profile.updated_at);
+        (changed != *profile).then(|| UserProfile { updated_at: profile.next_change(now), ..changed })
     }
 
     /// The profile after this change.

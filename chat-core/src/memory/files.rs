@@ -14,9 +14,7 @@ use crate::domain::{ClientKey, ConversationId, FileId, FileRecord, UserId};
 use crate::error::{Code, Error, Result};
 use crate::event::{FileDeleted, FileDownloaded, FileUploaded};
 use crate::store::FileStore;
-
-/// How many downloads of a file are remembered to recognise a repeat.
-const REMEMBERED_DOWNLOADS: usize = 1_000;
+use crate::store::files::REMEMBERED_DOWNLOADS;
 
 /// What files there are, in memory.
 #[derive(Debug)]
@@ -46,9 +44,11 @@ impl FileStore for MemoryFiles {
         let mut files = self.files.lock();
         match files.get(&file.file_id) {
             Some(Entry { record: known, .. }) => {
-                let same =
-                    FileRecord { downloads: known.downloads, uploaded_at: known.uploaded_at, ..file.clone() };
-                if same == *known { Ok(false) } else { Err(Code::Conflict.into()) }
+                if known.is_same_file(file) {
+                    Ok(false)
+                } else {
+                    Err(Code::Conflict.into())
+                }
             }
             None => {
                 let entry = Entry { record: file.clone(), downloads: VecDeque::new() };
@@ -76,13 +76,7 @@ impl FileStore for MemoryFiles {
             downloads.pop_front();
         }
         record.downloads = record.downloads.saturating_add(1);
-        let event = FileDownloaded {
-            file_id: file.clone(),
-            conversation_id: Some(record.conversation_id.clone()),
-            user_id: by.clone(),
-            file_name: record.file_name.clone(),
-            file_size: record.size,
-        };
+        let event = FileDownloaded::new(record, by.clone());
         self.outbox.write(&[file.as_str(), "download", download.as_str()], self.clock.now(), event);
         Ok(record.clone())
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -56,11 +55,9 @@ impl UserSource for MemorySource {
         update.check()?;
         let mut profiles = self.profiles.lock();
         let profile = profiles.get_mut(user).ok_or_else(|| Error::new(Code::UserNotFound))?;
-        let changed = update.apply(profile, profile.updated_at);
-        if changed != *profile {
-            let at = self.clock.now().max(profile.updated_at.after(Duration::from_millis(1)));
-            *profile = UserProfile { updated_at: at, ..changed };
-            self.outbox.write_change(user.as_str(), at, UserProfileUpdated::from(&*profile));
+        if let Some(changed) = update.change(profile, self.clock.now()) {
+            *profile = changed;
+            self.outbox.write_change(user.as_str(), profile.updated_at, UserProfileUpdated::from(&*profile));
         }
         Ok(profile.clone())
     }
@@ -68,7 +65,7 @@ impl UserSource for MemorySource {
     async fn delete(&self, user: &UserId) -> Result<Option<Timestamp>> {
         let mut profiles = self.profiles.lock();
         let Some(profile) = profiles.remove(user) else { return Ok(None) };
-        let at = self.clock.now().max(profile.updated_at.after(Duration::from_millis(1)));
+        let at = profile.next_change(self.clock.now());
         let event = UserProfileDeleted { user_id: profile.id, matricule: profile.matricule };
         self.outbox.write_change(user.as_str(), at, event);
         Ok(Some(at))

@@ -7,6 +7,9 @@ use crate::domain::page::{Page, Paged};
 use crate::domain::{ClientKey, ConversationId, FileId, FileRecord, UserId};
 use crate::error::Result;
 
+/// How many downloads of a file are remembered to recognise a repeat.
+pub const REMEMBERED_DOWNLOADS: usize = 1_000;
+
 port! {
     /// What files there are; kind of state: **truth**. Every change writes its event to the
     /// [`Outbox`](super::Outbox) in the same atomic step, exactly once.

@@ -109,6 +109,19 @@ impl From<&FileRecord> for FileUploaded {
     }
 }
 
+impl FileDownloaded {
+    /// A download of `file`.
+    pub fn new(file: &FileRecord, user_id: UserId) -> Self {
+        Self {
+            file_id: file.file_id.clone(),
+            conversation_id: Some(file.conversation_id.clone()),
+            user_id,
+            file_name: file.file_name.clone(),
+            file_size: file.size,
+        }
+    }
+}
+
 impl FileDeleted {
     /// The end of `file`.
     pub fn new(
