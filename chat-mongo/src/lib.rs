@@ -4,6 +4,7 @@ pub mod config;
 pub mod health;
 pub mod schema;
 
+mod conversations;
 mod db;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ use chat_core::error::Result;
 use chat_core::service::ChatBuilder;
 
 pub use config::MongoConfig;
+pub use conversations::MongoConversations;
 pub use files::MongoFiles;
 pub use health::Health;
 pub use outbox::MongoOutbox;
@@ -40,6 +42,8 @@ pub struct Mongo {
     pub outbox: Arc<MongoOutbox>,
     /// Read positions.
     pub positions: Arc<MongoPositions>,
+    /// Who talks where.
+    pub conversations: Arc<MongoConversations>,
     /// What files there are.
     pub files: Arc<MongoFiles>,
     /// The truth about users.
@@ -58,6 +62,7 @@ impl Mongo {
         Ok(Self {
             outbox: Arc::new(MongoOutbox::new(db.clone())),
             positions: Arc::new(MongoPositions::new(db.clone())),
+            conversations: Arc::new(MongoConversations::new(db.clone())),
             files: Arc::new(MongoFiles::new(db.clone())),
             source: Arc::new(MongoSource::new(db.clone())),
             db,
@@ -89,7 +94,12 @@ impl Mongo {
     /// The builder with every port of this crate instead of its own: the truth lives in MongoDB then.
     #[must_use]
     pub fn equip(self, builder: ChatBuilder) -> ChatBuilder {
-        builder.outbox(self.outbox).positions(self.positions).files(self.files).source(self.source)
+        builder
+            .outbox(self.outbox)
+            .positions(self.positions)
+            .conversations(self.conversations)
+            .files(self.files)
+            .source(self.source)
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Migration {
 pub(crate) const ALL: &[Schema] = &[
     crate::messages::SCHEMA,
     crate::positions::SCHEMA,
+    crate::conversations::SCHEMA,
+    crate::conversations::MEMBERS_SCHEMA,
     crate::files::SCHEMA,
     crate::source::SCHEMA,
     crate::outbox::SCHEMA,

@@ -27,5 +27,5 @@ async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
     let mongo = Mongo::connect(&config).await.map_err(|error| Absent(error.to_string()))?;
     mongo.ensure().await.expect("a schema");
     let offer = Offer::new(clock).outbox(mongo.outbox).positions(mongo.positions);
-    Ok(offer.files(mongo.files).source(mongo.source))
+    Ok(offer.conversations(mongo.conversations).files(mongo.files).source(mongo.source))
 }

@@ -1,5 +1,7 @@
 //! [`ConversationStore`]: the truth about who talks where.
 
+pub mod rules;
+
 use std::future::Future;
 
 use super::only;
