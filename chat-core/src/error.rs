@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The result of every port and service.
@@ -488,6 +489,19 @@ impl Error {
     pub fn caused_by(mut self, source: impl Into<Source>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// The same error for another who waited for the same thing; the first is its cause.
+    #[must_use]
+    pub fn again(self: &Arc<Self>) -> Self {
+        Self(Box::new(Inner {
+            code: self.0.code,
+            effect: self.0.effect,
+            operation: self.0.operation,
+            details: self.0.details.clone(),
+            retry_after: self.0.retry_after,
+            source: Some(Box::new(Arc::clone(self))),
+        }))
     }
 
     /// The stable code.

@@ -34,6 +34,7 @@ mod it {
     pub(crate) mod monitor;
     pub(crate) mod neighbours;
     pub(crate) mod restarts;
+    pub(crate) mod together;
     pub(crate) mod traffic;
     pub(crate) mod trim;
     pub(crate) mod users;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         it::monitor::trials(),
         it::neighbours::trials(),
         it::restarts::trials(),
+        it::together::trials(),
         it::trim::trials(),
         it::users::trials(),
         #[cfg(feature = "http")]

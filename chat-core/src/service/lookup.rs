@@ -9,7 +9,7 @@ use futures::future::{BoxFuture, Shared, WeakShared, join_all};
 use parking_lot::Mutex;
 
 use crate::domain::{UserId, UserProfile};
-use crate::error::{Effect, Error, Result};
+use crate::error::{Error, Result};
 use crate::store::UserSource;
 
 type Found = std::result::Result<Arc<HashMap<UserId, UserProfile>>, Arc<Error>>;
@@ -60,7 +60,7 @@ impl Lookups {
         let answers = join_all(waiting.iter().filter_map(|waiting| waiting.asking.clone())).await;
         let mut found = HashMap::new();
         for (waiting, answer) in waiting.iter().zip(answers) {
-            let answer = answer.map_err(again)?;
+            let answer = answer.map_err(|error| Error::again(&error))?;
             let theirs =
                 waiting.users.iter().filter_map(|user| Some((user.clone(), answer.get(user)?.clone())));
             found.extend(theirs);
@@ -135,22 +135,6 @@ impl fmt::Debug for Lookups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lookups").field("under_way", &self.known.lock().flights.len()).finish()
     }
-}
-
-/// The same error for another who waited.
-fn again(error: Arc<Error>) -> Error {
-    let mut same =
-        error.details().fold(Error::new(error.code()), |same, (name, value)| same.with(name, value));
-    if let Some(operation) = error.operation() {
-        same = same.during(operation);
-    }
-    if let Some(after) = error.retry_after() {
-        same = same.retry_in(after);
-    }
-    if error.effect() == Effect::Unknown {
-        same = same.effect_unknown();
-    }
-    same.caused_by(error)
 }
 
 #[cfg(test)]
