@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{check_imports, event_table, setup, sh};
+use crate::{check_imports, event_table, setup, sh, test};
 
 type Step = (&'static str, fn() -> Result<()>);
 
@@ -18,12 +18,7 @@ const STEPS: &[Step] = &[
     ("doc", || {
         sh::run(sh::cargo("doc --workspace --all-features --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
     }),
-    ("test", || {
-        sh::run(
-            sh::cargo("test --workspace --all-features")
-                .env("CHAT_TEST_REQUIRE", "node,chromium,redis,kafka"),
-        )
-    }),
+    ("test", || test::all(&[])),
     ("quickstart", || sh::run(&mut sh::cargo("run --quiet --package quickstart"))),
 ];
 

