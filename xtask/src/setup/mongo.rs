@@ -32,7 +32,7 @@ pub(super) fn install() -> Result<()> {
         apt_get("cmake")?;
     }
     let root = kept()?;
-    println!("setup: building {PACKAGE} {VERSION} takes 3 minutes on 2 cores, once");
+    println!("setup: building {PACKAGE} {VERSION} takes 3 to 5 minutes on 2 free cores, once");
     let target = root.join(format!("setup-{PACKAGE}-{}", std::process::id()));
     let mut install = sh::cargo(&format!(
         "install {PACKAGE} --version ={VERSION} --bin {PROGRAM} --ignore-rust-version --locked"
