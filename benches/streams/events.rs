@@ -109,7 +109,6 @@ fn publish(stage: &Stage, encoding: Encoding, batch: usize) -> Row {
         });
     }
     row.elements = batch as u64;
-    row.tasks = if batch == 1 { &[1, 64] } else { &[1, 16] };
     row.references = vec![reference(encoding, &event, batch)];
     let beside = "redis-benchmark XADD";
     row.goals = vec![Goal { tasks: 1, beside, at_least: 0.6 }, Goal { tasks: 16, beside, at_least: 0.6 }];
