@@ -28,6 +28,7 @@ pub use config::MongoConfig;
 pub use conversations::MongoConversations;
 pub use files::MongoFiles;
 pub use health::Health;
+pub use messages::MongoMessages;
 pub use outbox::MongoOutbox;
 pub use positions::MongoPositions;
 pub use source::MongoSource;
@@ -38,6 +39,8 @@ use schema::Step;
 /// Every port of this crate, in one database.
 #[derive(Debug, Clone)]
 pub struct Mongo {
+    /// What was said.
+    pub messages: Arc<MongoMessages>,
     /// What truth has written and nobody has published yet.
     pub outbox: Arc<MongoOutbox>,
     /// Read positions.
@@ -60,6 +63,7 @@ impl Mongo {
     pub async fn connect(config: &MongoConfig) -> Result<Self> {
         let db = Db::connect(config).await?;
         Ok(Self {
+            messages: Arc::new(MongoMessages::new(db.clone())),
             outbox: Arc::new(MongoOutbox::new(db.clone())),
             positions: Arc::new(MongoPositions::new(db.clone())),
             conversations: Arc::new(MongoConversations::new(db.clone())),
@@ -95,6 +99,7 @@ impl Mongo {
     #[must_use]
     pub fn equip(self, builder: ChatBuilder) -> ChatBuilder {
         builder
+            .messages(self.messages)
             .outbox(self.outbox)
             .positions(self.positions)
             .conversations(self.conversations)

@@ -56,6 +56,8 @@ pub(crate) struct Migration {
 /// Every collection but the one of versions.
 pub(crate) const ALL: &[Schema] = &[
     crate::messages::SCHEMA,
+    crate::messages::HIDDEN_SCHEMA,
+    crate::messages::PINS_SCHEMA,
     crate::positions::SCHEMA,
     crate::conversations::SCHEMA,
     crate::conversations::MEMBERS_SCHEMA,

@@ -26,6 +26,6 @@ async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
     let config = config.with_database(&namespace.0).expect("a good name").with_clock(Arc::new(clock.clone()));
     let mongo = Mongo::connect(&config).await.map_err(|error| Absent(error.to_string()))?;
     mongo.ensure().await.expect("a schema");
-    let offer = Offer::new(clock).outbox(mongo.outbox).positions(mongo.positions);
+    let offer = Offer::new(clock).messages(mongo.messages).outbox(mongo.outbox).positions(mongo.positions);
     Ok(offer.conversations(mongo.conversations).files(mongo.files).source(mongo.source))
 }

@@ -10,25 +10,17 @@ use parking_lot::Mutex;
 
 use super::MemoryOutbox;
 use crate::clock::{Clock, Timestamp};
-use crate::domain::message::{NewMessage, Pin};
+use crate::domain::message::NewMessage;
 use crate::domain::page::{Paged, check_limit};
 use crate::domain::text::{self, Query};
 use crate::domain::{ClientKey, ConversationId, Message, MessageId, Receipts, Seq, UserId};
 use crate::error::{Code, Error, Result};
-use crate::event::{
-    DeleteType, Event, MessageDeleted, MessageEdited, MessagePinned, MessageReactionAdded,
-    MessageReactionRemoved, MessageSent, MessageUnpinned,
-};
-use crate::store::MessageStore;
+use crate::event::{DeleteType, Event, MessageSent};
 use crate::store::messages::{
-    Anchor, Appended, Edit, Head, History, HistoryQuery, HistoryScope, Hit, MAX_HISTORY, MAX_PINS,
+    Anchor, Appended, Edit, Head, History, HistoryQuery, HistoryScope, Hit, MAX_HISTORY, MAX_HITS, MAX_PURGE,
     MessageChanged, Purge, SearchCursor, SearchQuery,
 };
-
-/// The most hits of one page.
-const MAX_HITS: usize = 50;
-/// The most messages looked at by one purge.
-const MAX_PURGE: usize = 1_000;
+use crate::store::{MessageStore, change};
 
 /// What was said, in memory: one log per conversation, each behind its own lock.
 #[derive(Debug)]
@@ -226,22 +218,16 @@ impl MemoryMessages {
 
     /// The message this is a repeat of: by client key, or by id.
     fn known(&self, log: &Log, new: &NewMessage) -> Result<Option<Message>> {
-        let by_key =
-            new.client_key.as_ref().and_then(|key| log.keys.get(&(new.sender_id.clone(), key.clone())));
-        if let Some(known) = by_key.and_then(|seq| log.get(*seq)) {
-            let same = known.fingerprint == new.draft.fingerprint();
-            return if same { Ok(Some(known.clone())) } else { Err(Code::ClientKeyConflict.into()) };
+        let key = new.client_key.as_ref().and_then(|key| log.keys.get(&(new.sender_id.clone(), key.clone())));
+        let by_key = key.and_then(|seq| log.get(*seq));
+        let Some(place) = self.places.get(&new.id) else {
+            return Ok(change::known(new, by_key, None)?.cloned());
+        };
+        let by_id = log.get(place.1).filter(|_| place.0 == new.conversation_id);
+        if by_key.is_none() && by_id.is_none() {
+            return Err(Code::Conflict.into());
         }
-        let Some(place) = self.places.get(&new.id) else { return Ok(None) };
-        let known = log.get(place.1).filter(|_| place.0 == new.conversation_id);
-        match known {
-            Some(known)
-                if known.fingerprint == new.draft.fingerprint() && known.sender_id == new.sender_id =>
-            {
-                Ok(Some(known.clone()))
-            }
-            _ => Err(Code::Conflict.into()),
-        }
+        Ok(change::known(new, by_key, by_id)?.cloned())
     }
 
     /// Finds what a message hangs on, and answers the root of its thread.
@@ -255,12 +241,7 @@ impl MemoryMessages {
         }
         let Some(place) = &new.draft.thread else { return Ok(None) };
         let root = here(&place.root)?;
-        if log.get(root).is_some_and(|message| message.thread.is_some()) {
-            return Err(Error::invalid(
-                Code::MessageInvalid,
-                "a thread begins with a message that is in none",
-            ));
-        }
+        change::check_root(log.get(root).is_some_and(|message| message.thread.is_some()))?;
         Ok(Some(root))
     }
 
@@ -283,32 +264,19 @@ impl MemoryMessages {
     }
 
     fn tombstone(log: &mut Log, seq: Seq, by: Option<&UserId>, now: Timestamp) -> Option<Event> {
-        let message = log.get_mut(seq).filter(|message| message.deleted.is_none())?;
+        let message = log.get_mut(seq)?;
         let content = message.content.clone();
-        message.delete(by.cloned(), now);
+        let event = change::delete(message, by, now)?;
         let gone = message.clone();
         log.index_words(seq, &content, false);
         log.pins.remove(&seq);
         log.remove_reply(&gone);
-        Some(deleted_event(&gone, by, DeleteType::ForEveryone, now))
+        Some(event)
     }
 }
 
-fn deleted_event(message: &Message, by: Option<&UserId>, delete_type: DeleteType, now: Timestamp) -> Event {
-    MessageDeleted {
-        message_id: message.id.clone(),
-        conversation_id: message.conversation_id.clone(),
-        seq: message.seq,
-        deleter_id: by.cloned(),
-        delete_type,
-        deleted_at: now,
-    }
-    .into()
-}
-
-fn undeleted(log: &mut Log, seq: Seq) -> Result<&mut Message> {
-    let message = log.get_mut(seq).ok_or_else(|| Error::new(Code::MessageNotFound))?;
-    if message.deleted.is_some() { Err(Code::MessageDeleted.into()) } else { Ok(message) }
+fn there(log: &mut Log, seq: Seq) -> Result<&mut Message> {
+    log.get_mut(seq).ok_or_else(|| Error::new(Code::MessageNotFound))
 }
 
 #[async_trait]
@@ -372,28 +340,14 @@ impl MessageStore for MemoryMessages {
 
     async fn edit(&self, edit: &Edit) -> Result<MessageChanged> {
         self.change(&edit.message, |log, seq, now| {
-            let message = undeleted(log, seq)?;
-            if message.content == edit.content && message.mentions == edit.mentions {
-                return Ok(None);
-            }
-            if edit.expect.is_some_and(|revision| revision != message.revision) {
-                return Err(Code::EditConflict.into());
-            }
+            let message = there(log, seq)?;
             let old = message.content.clone();
-            message.edit(edit.content.clone(), edit.mentions.clone(), now);
-            let event = MessageEdited {
-                message_id: message.id.clone(),
-                conversation_id: message.conversation_id.clone(),
-                seq,
-                editor_id: edit.by.clone(),
-                new_content: message.content.clone(),
-                mentions: message.mentions.clone(),
-                revision: message.revision,
-                edited_at: now,
-            };
-            log.index_words(seq, &old, false);
-            log.index_words(seq, &edit.content, true);
-            Ok(Some(event.into()))
+            let event = change::edit(message, edit, now)?;
+            if event.is_some() {
+                log.index_words(seq, &old, false);
+                log.index_words(seq, &edit.content, true);
+            }
+            Ok(event)
         })
     }
 
@@ -402,7 +356,10 @@ impl MessageStore for MemoryMessages {
             DeleteType::ForEveryone => Ok(Self::tombstone(log, seq, Some(by), now)),
             DeleteType::ForMe => {
                 let hidden = log.hidden.entry(by.clone()).or_default().insert(seq);
-                Ok(log.get(seq).filter(|_| hidden).map(|message| deleted_event(message, Some(by), whom, now)))
+                Ok(log
+                    .get(seq)
+                    .filter(|_| hidden)
+                    .map(|message| change::deleted(message, Some(by), whom, now)))
             }
         })
     }
@@ -414,21 +371,7 @@ impl MessageStore for MemoryMessages {
         emoji: &str,
         on: bool,
     ) -> Result<MessageChanged> {
-        self.change(message, |log, seq, _| {
-            let message = undeleted(log, seq)?;
-            if !message.react(user, emoji, on)? {
-                return Ok(None);
-            }
-            let reaction = message.reactions.iter().find(|reaction| reaction.emoji == emoji);
-            let (message_id, conversation_id) = (message.id.clone(), message.conversation_id.clone());
-            let (user_id, emoji) = (user.clone(), emoji.to_owned());
-            let count = reaction.map_or(0, |reaction| reaction.users.len() as u64);
-            Ok(Some(if on {
-                MessageReactionAdded { message_id, conversation_id, seq, user_id, emoji, count }.into()
-            } else {
-                MessageReactionRemoved { message_id, conversation_id, seq, user_id, emoji, count }.into()
-            }))
-        })
+        self.change(message, |log, seq, _| change::react(there(log, seq)?, user, emoji, on))
     }
 
     async fn pin(
@@ -441,27 +384,14 @@ impl MessageStore for MemoryMessages {
         self.change(message, |log, seq, now| {
             let standing =
                 log.pins.iter().filter_map(|seq| log.get(*seq)).filter(|m| m.is_pinned(now)).count();
-            let message = undeleted(log, seq)?;
-            let (message_id, conversation_id) = (message.id.clone(), message.conversation_id.clone());
-            let pinned = message.is_pinned(now);
-            if !on {
-                message.pin = None;
+            let message = there(log, seq)?;
+            let event = change::pin(message, by, on, until, standing, now)?;
+            if message.pin.is_some() {
+                log.pins.insert(seq);
+            } else {
                 log.pins.remove(&seq);
-                let event = MessageUnpinned { message_id, conversation_id, user_id: by.clone() };
-                return Ok(pinned.then(|| event.into()));
             }
-            if until.is_some_and(|until| until <= now) {
-                return Ok(None);
-            }
-            if pinned && message.pin.as_ref().is_some_and(|pin| pin.until == until) {
-                return Ok(None);
-            }
-            if !pinned && standing >= MAX_PINS {
-                return Err(Error::new(Code::PinLimit).with("max", MAX_PINS));
-            }
-            message.pin = Some(Pin { by: by.clone(), at: now, until });
-            log.pins.insert(seq);
-            Ok(Some(MessagePinned { message_id, conversation_id, user_id: by.clone(), until }.into()))
+            Ok(event)
         })
     }
 

@@ -15,6 +15,10 @@ use crate::event::DeleteType;
 pub const MAX_HISTORY: usize = 100;
 /// The most messages pinned in one conversation.
 pub const MAX_PINS: usize = 50;
+/// The most hits of one page.
+pub const MAX_HITS: usize = 50;
+/// The most messages removed by one purge.
+pub const MAX_PURGE: usize = 1_000;
 
 /// What became of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,7 @@
 mod port;
 
 pub mod cache;
+pub mod change;
 pub mod conversations;
 pub mod events;
 pub mod files;
