@@ -11,6 +11,7 @@
 
 mod it {
     pub(crate) mod desk;
+    pub(crate) mod messages;
     pub(crate) mod schema;
 }
 
@@ -19,6 +20,6 @@ use std::process::ExitCode;
 use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
-    let topics = [it::schema::trials()];
+    let topics = [it::messages::trials(), it::schema::trials()];
     run_trials(topics.into_iter().flatten().collect())
 }

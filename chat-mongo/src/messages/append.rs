@@ -18,8 +18,9 @@ use mongodb::error::{Error as Said, ErrorKind};
 use tokio::sync::oneshot;
 
 use super::lane::{Hint, Tail, Waiting};
+use super::turn::in_turn;
 use super::{APPEND, CLIENT_KEY, MongoMessages, PLACE, find, record, shown};
-use crate::error::{Trouble, corrupt, error, is_duplicate};
+use crate::error::{Trouble, corrupt, error, is_duplicate, is_transient};
 use crate::operation::Operation;
 use crate::outbox;
 use crate::record::{date, seq, timestamp};
@@ -27,6 +28,9 @@ use crate::transaction::Pause;
 
 /// One write of a lane.
 const WRITE: Operation = Operation::write("messages.append");
+
+/// How often a write may be refused for what nobody sees. The pauses between add up to more than a second.
+const MAX_STALLED: usize = 30;
 
 /// What the server calls two of what there can be one of, and two writers of one document.
 const DUPLICATE: i32 = 11_000;
@@ -163,6 +167,7 @@ impl Batch<'_> {
     /// Writes until everybody has an answer.
     async fn settle(&mut self) -> Result<(), Trouble> {
         let mut pause = Pause::default();
+        let (mut stalled, mut seen) = (0, None);
         while !self.waiting.is_empty() {
             let (known, tail) = self.prepare().await?;
             self.hint.shared &= self.hint.tail != Some(tail);
@@ -180,6 +185,14 @@ impl Batch<'_> {
                     self.hint = Hint { tail: None, shared: true };
                     self.look = true;
                     self.stored(round.messages.into_iter().take(count));
+                    // Whoever is in the way is seen sooner or later.
+                    stalled = if count == 0 && seen == Some(tail) { stalled + 1 } else { 0 };
+                    seen = Some(tail);
+                    if stalled > MAX_STALLED {
+                        return Err(Error::new(Code::Unavailable)
+                            .with("reason", "a place is taken by nobody")
+                            .into());
+                    }
                     if count == 0 {
                         pause.wait().await;
                     }
@@ -346,16 +359,7 @@ impl Batch<'_> {
     async fn write(&self, round: &Round) -> Result<Came, Trouble> {
         let has_replies = round.messages.iter().any(|message| message.thread.is_some());
         let written = if has_replies {
-            let mut attempts = self.store.db.attempts();
-            loop {
-                let mut session = attempts.begin().await?;
-                let outcome = self.write_replies(&mut session, round).await;
-                match attempts.end(session, outcome).await {
-                    Ok(None) => {}
-                    Ok(Some(())) => break Ok(()),
-                    Err(trouble) => break Err(trouble),
-                }
-            }
+            in_turn!(self.store, self.conversation.as_str(), |session| self.write_replies(session, round))
         } else {
             let written = self.store.messages().insert_many(&round.documents).await;
             written.map(drop).map_err(Trouble::from)
@@ -422,8 +426,8 @@ fn key(new: &NewMessage) -> Option<Key> {
 /// What says nothing of single messages.
 fn came(said: Said, all_or_none: bool) -> Result<Came, Trouble> {
     let ErrorKind::InsertMany(errors) = said.kind.as_ref() else {
-        // Single documents of a transaction.
-        return if is_duplicate(&said) { Ok(Came::Short(0)) } else { Err(said.into()) };
+        let in_the_way = is_duplicate(&said) || is_transient(&said);
+        return if in_the_way { Ok(Came::Short(0)) } else { Err(said.into()) };
     };
     let refused = errors.write_errors.as_ref().and_then(|errors| errors.first());
     let Some(refused) = refused.filter(|_| errors.write_concern_error.is_none()) else {

@@ -14,6 +14,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
 
 use super::record::Stored;
+use super::turn::in_turn;
 use super::{DELETE, MongoMessages, THREAD, hidden_id};
 use crate::db::until_settled;
 use crate::error::{Trouble, corrupt};
@@ -105,25 +106,22 @@ impl MongoMessages {
     }
 
     pub(super) async fn delete_for_everyone(&self, id: &MessageId, by: &UserId) -> Result<MessageChanged> {
-        // A reply takes itself out of its root: that is known only when it is read.
-        let alone = self
-            .db
-            .run(
-                DELETE,
-                until_settled(|| async {
-                    let delete = |message: &mut Message, now| Ok(rules::delete(message, Some(by), now));
-                    let changed = self.changed(self.read(id, None).await?, delete)?;
-                    if changed.event.is_some() && changed.message.thread.is_some() {
-                        return Ok(Some(None));
-                    }
-                    Ok(self.settle(changed, None).await?.map(Some))
-                }),
-            )
-            .await?;
-        match alone {
-            Some(done) => Ok(done),
-            None => transaction!(&self.db, DELETE, |session| self.delete_reply(session, id, by)).await,
-        }
+        let alone = || async {
+            let delete = |message: &mut Message, now| Ok(rules::delete(message, Some(by), now));
+            let changed = self.changed(self.read(id, None).await?, delete)?;
+            if changed.event.is_some() && changed.message.thread.is_some() {
+                return Ok(Some(Err(changed.message.conversation_id)));
+            }
+            Ok(self.settle(changed, None).await?.map(Ok))
+        };
+        let delete = async {
+            match until_settled(alone).await? {
+                Ok(done) => Ok(done),
+                // A reply takes itself out of its root.
+                Err(here) => in_turn!(self, here.as_str(), |session| self.delete_reply(session, id, by)),
+            }
+        };
+        self.db.run(DELETE, delete).await
     }
 
     async fn delete_reply(

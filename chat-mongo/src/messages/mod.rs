@@ -40,6 +40,7 @@ mod pins;
 mod purge;
 mod record;
 mod search;
+mod turn;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -69,8 +70,8 @@ use crate::operation::Operation;
 use crate::outbox::{BY_EVENT, DUE};
 use crate::schema::{Index, Schema};
 use lane::Lanes;
-use pins::Turns;
 use record::Stored;
+use turn::Turns;
 
 /// The collection.
 pub(crate) const MESSAGES: &str = "messages";

@@ -2,7 +2,6 @@
 //! pinned, so it never holds more than [`MAX_PINS`](chat_core::store::messages::MAX_PINS).
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use chat_core::clock::Timestamp;
 use chat_core::domain::{ConversationId, Message, MessageId, UserId};
@@ -12,22 +11,10 @@ use chat_core::store::messages::MessageChanged;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{ClientSession, Collection};
-use tokio::sync::Mutex as AsyncMutex;
 
+use super::turn::in_turn;
 use super::{MongoMessages, PIN, PINS, shown};
 use crate::error::{Trouble, corrupt, is_duplicate};
-
-/// Turns at the lists of pins: of a few lists each.
-#[derive(Debug, Default)]
-pub(super) struct Turns([AsyncMutex<()>; 32]);
-
-impl Turns {
-    fn of(&self, conversation: &str) -> &AsyncMutex<()> {
-        let Self([first, others @ ..]) = self;
-        let nth = BuildHasherDefault::<DefaultHasher>::default().hash_one(conversation) % 32;
-        usize::try_from(nth).ok().and_then(|nth| others.get(nth)).unwrap_or(first)
-    }
-}
 
 impl MongoMessages {
     fn pins(&self) -> Collection<Document> {
@@ -44,18 +31,11 @@ impl MongoMessages {
             .run(PIN, async {
                 let message = self.read(id, None).await?;
                 let conversation = conversation_of(&message)?;
-                // Those of one node would only be in each other's way.
-                let _turn = self.turns.of(conversation).lock().await;
-                let mut attempts = self.db.attempts();
                 loop {
-                    let mut session = attempts.begin().await?;
-                    let outcome = self.pin_once(&mut session, id, by, until).await;
-                    match attempts.end(session, outcome).await {
-                        Ok(Some(done)) => return Ok(done),
-                        Ok(None) => {}
+                    match in_turn!(self, conversation, |session| self.pin_once(session, id, by, until)) {
                         // Another node has made the list meanwhile.
                         Err(Trouble::Said(said)) if is_duplicate(&said) => {}
-                        Err(trouble) => return Err(trouble),
+                        answer => return answer,
                     }
                 }
             })

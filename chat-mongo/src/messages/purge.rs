@@ -11,15 +11,16 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::Hint;
 
 use super::record::{LIVE, difference, document};
+use super::turn::in_turn;
 use super::{MongoMessages, PURGE, TERMS, shown};
 use crate::error::Trouble;
 use crate::outbox;
 use crate::record::{date, place};
-use crate::transaction::transaction;
 
 impl MongoMessages {
     pub(super) async fn remove_old(&self, purge: &Purge) -> Result<Paged<Seq, Seq>> {
-        transaction!(&self.db, PURGE, |session| self.purge_once(session, purge)).await
+        let here = purge.conversation.as_str();
+        self.db.run(PURGE, async { in_turn!(self, here, |session| self.purge_once(session, purge)) }).await
     }
 
     async fn purge_once(
