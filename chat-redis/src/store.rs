@@ -74,7 +74,7 @@ impl Store {
     }
 
     /// Whether the time is injected. Then what Redis still has may be over.
-    pub(crate) fn is_injected(&self) -> bool {
+    pub fn is_injected(&self) -> bool {
         self.service.clock().injected().is_some()
     }
 

@@ -1,6 +1,8 @@
 //! [`StreamConsumer`]: one member of one consumer group.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod call;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,21 +11,22 @@ use chat_core::error::{Code, Error, Result};
 use chat_core::event::{Topic, wire};
 use chat_core::store::EventConsumer;
 use chat_core::store::events::{Delivery, Lag, Receipt};
-use chat_redis::driver::{Command, Operation, OperationId, Script, Stopwatch};
-use parking_lot::Mutex;
-use redis::{FromRedisValue, ParsingError, Value};
+use chat_redis::driver::{Command, Operation, Script, Stopwatch};
+use redis::Value;
 
 use crate::dead_letters::MAX_DEAD_LETTERS;
 use crate::place::Place;
 use crate::position::{EntryId, parts, position};
-use crate::reply::{Entry, Given};
-use crate::script::{ACK, BURY, FETCH, JOIN, LAG, RECLAIM, RENEW};
+use crate::reply::{Answer, Content, Entry, Given};
+use crate::script::{ACK, BURY, FETCH, JOIN, LAG, NOTE, RECLAIM, RENEW};
 use crate::streams::Streams;
-use crate::turn::Turn;
 use crate::wake::{Wake, Watch};
+use call::{Call, Sort, Spell};
 
 const JOINING: Operation = Operation::write("events.join");
 const FETCHING: Operation = Operation::write("events.fetch").bulk();
+/// A native read takes something each time: it is not repeated, but what it took is asked for.
+const READING: Operation = Operation::once("events.fetch").bulk();
 const ACKING: Operation = Operation::write("events.ack");
 const RECLAIMING: Operation = Operation::write("events.reclaim").bulk();
 const BURYING: Operation = Operation::write("events.bury");
@@ -54,6 +57,10 @@ pub enum Start {
 /// is there with a consumer called `\x01parked`. Entries which members of other programs read natively in the same group
 /// and forgot are taken over by [`reclaim`](EventConsumer::reclaim).
 ///
+/// A member is its group's sole one while nobody else asked for half a minute, nothing waits, and nobody else has anything. It
+/// reads natively then, and what it has is in the native list alone, until somebody else asks, a letter is replayed, or it
+/// takes over from itself: that call writes it down first, at most 11 000 entries, about 10 µs each.
+///
 /// What a call was given that did not hear of it, because it failed or was dropped, is given again to the next of its sort;
 /// what a reclaim was given, to a fetch, too, because it comes before what is new. That holds for one fetch and one reclaim at
 /// a time, and the one should not run beside the other: of two answers nobody knows which was given first. What several at
@@ -66,6 +73,7 @@ pub enum Start {
 /// | operation | commands | round trips |
 /// |---|---|---|
 /// | `fetch`, `reclaim` | 1 per topic with something and 1 other; 1 per topic when there is nothing | 1, or 2 |
+/// | the first `fetch` of one that was the sole member until then | as many again | 1 more |
 /// | `ack`, [`renew`](Self::renew) | 1 per topic and 1 000 entries | 1 |
 /// | [`ack_and_fetch`](Self::ack_and_fetch) | both | 1 |
 /// | `bury` | 1 | 1 |
@@ -88,68 +96,12 @@ enum Take {
     Idle(Duration),
 }
 
-/// What calls of one sort share.
-#[derive(Debug, Default)]
-struct Sort {
-    turn: Mutex<Turn>,
-    /// By place, the name of the call whose answer was not heard.
-    unheard: Mutex<HashMap<usize, OperationId>>,
-    /// What an unheard call had asked for beyond what the one that heard it did: it comes next.
-    surplus: Mutex<VecDeque<Delivery>>,
-}
-
-impl Sort {
-    fn surplus(&self, max: usize) -> Vec<Delivery> {
-        let mut surplus = self.surplus.lock();
-        let count = max.min(surplus.len());
-        surplus.drain(..count).collect()
-    }
-}
-
-/// A question under way. If its answer is not heard, the next question has the same name, and is given the same answer.
-struct Call<'a> {
-    sort: &'a Sort,
-    nth: usize,
-    name: OperationId,
-    is_heard: bool,
-}
-
-impl<'a> Call<'a> {
-    fn new(sort: &'a Sort, nth: usize) -> Self {
-        let unheard = sort.unheard.lock().remove(&nth);
-        Self { sort, nth, name: unheard.unwrap_or_else(OperationId::new), is_heard: false }
-    }
-
-    fn was_heard(mut self) {
-        self.is_heard = true;
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        if !self.is_heard {
-            self.sort.unheard.lock().insert(self.nth, self.name);
-        }
-    }
-}
-
-/// Surplus on its way out. It stays, in its place, if whoever asked for it is gone.
-struct Surplus<'a> {
-    sort: &'a Sort,
-    deliveries: Vec<Delivery>,
-}
-
-impl Surplus<'_> {
-    fn was_heard(mut self) -> Vec<Delivery> {
-        std::mem::take(&mut self.deliveries)
-    }
-}
-
-impl Drop for Surplus<'_> {
-    fn drop(&mut self) {
-        let mut surplus = self.sort.surplus.lock();
-        self.deliveries.drain(..).rev().for_each(|delivery| surplus.push_front(delivery));
-    }
+/// What is asked of one stream.
+struct Question<'a> {
+    call: Call<'a>,
+    take: Take,
+    place: &'a Place,
+    share: usize,
 }
 
 /// What one look at the streams found.
@@ -158,24 +110,10 @@ struct Found {
     deliveries: Vec<Delivery>,
     /// Whether looking again at once makes sense, though there was nothing.
     again: bool,
+    /// Whether anything was read natively.
+    is_native: bool,
     /// Behind what the next thing will be.
     watches: Vec<Watch>,
-}
-
-/// What a script of a round answers.
-#[derive(Debug)]
-enum Answer {
-    Acked,
-    Given(Given),
-}
-
-impl FromRedisValue for Answer {
-    fn from_redis_value(value: Value) -> std::result::Result<Self, ParsingError> {
-        match value {
-            Value::Int(_) => Ok(Self::Acked),
-            list => Given::from_redis_value(list).map(Self::Given),
-        }
-    }
 }
 
 impl StreamConsumer {
@@ -219,12 +157,11 @@ impl StreamConsumer {
     /// # Errors
     /// Those of [`EventConsumer::ack`] and [`EventConsumer::fetch`]; either may have happened then.
     pub async fn ack_and_fetch(&self, receipts: &[Receipt], max: usize) -> Result<Vec<Delivery>> {
-        let acks = self.each(&ACK, receipts)?;
         if max == 0 {
-            self.streams.store().call::<Value>(ACKING, acks).await?;
+            self.ack(receipts).await?;
             return Ok(Vec::new());
         }
-        Ok(self.look(FETCHING, Take::New, max, acks).await?.deliveries)
+        Ok(self.look(FETCHING, Take::New, max, receipts).await?.deliveries)
     }
 
     /// A script about this member; its arguments follow.
@@ -263,31 +200,28 @@ impl StreamConsumer {
         Ok(commands)
     }
 
-    /// Asks the streams in turn until one has something or all were asked; `before` goes out with the first question.
+    /// Asks the streams in turn until one has something or all were asked; with the first question, `done` is acknowledged.
     async fn look(
         &self,
         operation: Operation,
         take: Take,
         max: usize,
-        before: Vec<Command>,
+        mut done: &[Receipt],
     ) -> Result<Found> {
-        let mut before = Some(before);
         let mut asked = BTreeSet::new();
         let mut found = Found::default();
         let sort = match take {
             Take::New => &self.new,
             Take::Idle(_) => &self.idle,
         };
-        found.deliveries = sort.surplus(max);
-        if !found.deliveries.is_empty() {
-            let surplus = Surplus { sort, deliveries: found.deliveries };
-            self.streams.store().call::<Value>(operation, before.unwrap_or_default()).await?;
+        let surplus = sort.surplus(max);
+        if !surplus.is_empty() {
+            self.streams.store().call::<Value>(operation, self.each(&ACK, done)?).await?;
             return Ok(Found { deliveries: surplus.was_heard(), ..Found::default() });
         }
         loop {
             let shares = sort.turn.lock().next(self.places.len(), max, &asked);
-            let mut commands = before.take().unwrap_or_default();
-            if shares.is_empty() && commands.is_empty() {
+            if shares.is_empty() && done.is_empty() {
                 return Ok(found);
             }
             let mut calls = Vec::with_capacity(shares.len());
@@ -295,67 +229,146 @@ impl StreamConsumer {
                 let Some(place) = self.places.get(nth) else { continue };
                 let share = share.min(ENTRIES_AT_ONCE);
                 // What was reclaimed and not heard comes before anything there is to fetch.
-                let is_owed = matches!(take, Take::New) && self.idle.unheard.lock().contains_key(&nth);
+                let is_owed = matches!(take, Take::New) && self.idle.is_owed(nth);
                 let (sort, take) =
                     if is_owed { (&self.idle, Take::Idle(LONGEST_IDLE)) } else { (sort, take) };
-                let call = Call::new(sort, nth);
-                commands.push(self.question(take, place, share, call.name));
-                calls.push((call, place, share));
+                calls.push(Question { call: Call::new(sort, nth), take, place, share });
                 asked.insert(nth);
             }
-            let answers: Vec<Answer> = self.streams.store().call(operation, commands).await?;
-            let given = answers.into_iter().filter_map(|answer| match answer {
-                Answer::Given(given) => Some(given),
-                Answer::Acked => None,
-            });
+            found.is_native |= calls.iter().any(|question| question.call.is_native);
+            let given = self.ask(operation, done, &mut calls).await?;
+            done = &[];
             let mut heard = Vec::with_capacity(calls.len());
-            for ((call, place, share), given) in calls.into_iter().zip(given) {
-                sort.turn.lock().note(call.nth, given.more && given.entries.len() >= share);
-                found.again |= given.more && given.entries.is_empty();
-                if let Some((stream, wake)) = &given.behind {
-                    for (key, after) in [(place.stream_key(), stream), (place.wake(&self.group), wake)] {
-                        found.watches.push(Watch { stream: place.stream.clone(), key, after: after.clone() });
+            for (question, answer) in calls.into_iter().zip(given) {
+                let Question { mut call, place, share, .. } = question;
+                let (count, more, begins) = match answer {
+                    Answer::Done => continue,
+                    Answer::Read(entries) => {
+                        let Some(spell) = &mut call.spell else { continue };
+                        spell.heard = entries.last().map(|entry| entry.id).or(spell.heard);
+                        self.watch(&mut found, place, &(spell.end(), spell.behind.1.clone()));
+                        let count = entries.len();
+                        spell.count += count;
+                        let first = |entry: Entry| (entry.id, 1, entry.content);
+                        self.take(&mut found, place, &spell.life, entries.into_iter().map(first)).await?;
+                        (count, true, None)
                     }
-                }
-                found.deliveries.extend(self.deliveries(place, given).await?);
-                heard.push(call);
+                    Answer::Given(Given { life, more, entries, behind, spell }) => {
+                        let count = entries.len();
+                        found.again |= more && entries.is_empty();
+                        if let Some(behind) = &behind {
+                            self.watch(&mut found, place, behind);
+                        }
+                        self.take(&mut found, place, &life, entries.into_iter()).await?;
+                        let begins = spell.zip(behind);
+                        (
+                            count,
+                            more,
+                            begins.map(|(name, behind)| Spell { name, life, heard: None, count: 0, behind }),
+                        )
+                    }
+                };
+                sort.turn.lock().note(call.nth, more && count >= share);
+                heard.push((call, begins));
             }
-            heard.into_iter().for_each(Call::was_heard);
+            heard.into_iter().for_each(|(call, begins)| call.was_heard(begins));
             if !found.deliveries.is_empty() {
                 if matches!(take, Take::New) && found.deliveries.len() > max {
-                    sort.surplus.lock().extend(found.deliveries.drain(max..));
+                    sort.keep(found.deliveries.drain(max..));
                 }
                 return Ok(found);
             }
         }
     }
 
-    fn question(&self, take: Take, place: &Place, max: usize, call: OperationId) -> Command {
-        match take {
-            Take::New => self.script(&FETCH, place).arg(max).arg(call),
-            Take::Idle(idle) => {
-                let idle = idle.min(LONGEST_IDLE).as_millis();
-                self.script(&RECLAIM, place).arg(idle.to_string()).arg(max).arg(call)
+    /// Acknowledges and asks, in one round trip; answers the questions. What cannot be read natively, or was and is not
+    /// known, is asked for by scripts.
+    async fn ask(
+        &self,
+        operation: Operation,
+        done: &[Receipt],
+        calls: &mut [Question<'_>],
+    ) -> Result<Vec<Answer>> {
+        let store = self.streams.store();
+        let only_questions = |answers: Vec<Answer>| {
+            answers.into_iter().filter(|answer| !matches!(answer, Answer::Done)).collect()
+        };
+        if calls.iter().any(|question| question.call.is_native) {
+            match store.call(READING, self.round(done, calls)?).await {
+                Ok(answers) => return Ok(only_questions(answers)),
+                // Nothing happened, and nothing else would.
+                Err(refused) if matches!(refused.code(), Code::Unavailable | Code::ConfigInvalid) => {
+                    return Err(refused);
+                }
+                Err(_) => calls.iter_mut().for_each(|question| question.call.is_native = false),
             }
         }
+        store.call(operation, self.round(done, calls)?).await.map(only_questions)
     }
 
-    async fn deliveries(&self, place: &Place, given: Given) -> Result<Vec<Delivery>> {
-        let mut deliveries = Vec::with_capacity(given.entries.len());
-        for (id, attempt, content) in given.entries {
+    /// The commands of one round trip.
+    fn round(&self, done: &[Receipt], calls: &[Question<'_>]) -> Result<Vec<Command>> {
+        let mut commands = self.each(&ACK, done)?;
+        for Question { call, take, place, share } in calls {
+            // Sent also when it means nothing any more, so that the server has the script by the next time.
+            let note = call.spell.as_ref().filter(|_| self.streams.store().is_injected());
+            match (take, &call.spell) {
+                (Take::New, Some(spell)) if call.is_native => {
+                    let read = Command::keyless("XREADGROUP").arg("GROUP").arg(&self.group).arg(&self.member);
+                    let read = read.arg("COUNT").arg(*share).arg("STREAMS").arg(place.stream_key());
+                    commands.push(read.arg(place.spell(&self.group, &spell.name)).arg(">").arg(">"));
+                }
+                (Take::New, spell) => {
+                    let (name, heard) = match spell {
+                        Some(spell) => (spell.name.as_str(), spell.heard.map(|heard| heard.to_string())),
+                        None => ("", None),
+                    };
+                    let fetch = self.script(&FETCH, place).arg(*share).arg(call.name);
+                    let fetch = fetch.arg(name).arg(heard.unwrap_or_default());
+                    commands.push(fetch.arg(i32::from(call.is_alone())));
+                }
+                (Take::Idle(idle), _) => {
+                    let idle = (*idle).min(LONGEST_IDLE).as_millis().to_string();
+                    commands.push(self.script(&RECLAIM, place).arg(idle).arg(*share).arg(call.name));
+                }
+            }
+            commands.extend(note.map(|spell| self.script(&NOTE, place).arg(&spell.name)));
+        }
+        Ok(commands)
+    }
+
+    fn watch(&self, found: &mut Found, place: &Place, behind: &(String, String)) {
+        let watches = [(place.stream_key(), &behind.0), (place.wake(&self.group), &behind.1)];
+        found.watches.extend(watches.map(|(key, after)| Watch {
+            stream: place.stream.clone(),
+            key,
+            after: after.clone(),
+        }));
+    }
+
+    /// Makes deliveries of entries.
+    async fn take(
+        &self,
+        found: &mut Found,
+        place: &Place,
+        life: &str,
+        entries: impl ExactSizeIterator<Item = (EntryId, u32, Content)>,
+    ) -> Result<()> {
+        found.deliveries.reserve(entries.len());
+        for (id, attempt, content) in entries {
             let mut event = content.decode(&place.stream, id);
             if content.is_part(&event) {
                 let whole =
                     Command::new("XRANGE", &place.stream_key()).arg(id.to_string()).arg(id.to_string());
-                let found: Vec<Entry> = self.streams.store().call_one(FETCHING, whole).await?;
-                if let Some(entry) = found.into_iter().next() {
+                let entry: Vec<Entry> = self.streams.store().call_one(FETCHING, whole).await?;
+                if let Some(entry) = entry.into_iter().next() {
                     event = entry.content.decode(&place.stream, id);
                 }
             }
-            let receipt = Receipt { topic: place.topic, position: position(&given.life, id) };
-            deliveries.push(Delivery { receipt, attempt, event });
+            let receipt = Receipt { topic: place.topic, position: position(life, id) };
+            found.deliveries.push(Delivery { receipt, attempt, event });
         }
-        Ok(deliveries)
+        Ok(())
     }
 }
 
@@ -366,10 +379,17 @@ impl EventConsumer for StreamConsumer {
         if max == 0 || self.places.is_empty() {
             return Ok(Vec::new());
         }
+        let mut has_waited = false;
         loop {
-            let found = self.look(FETCHING, Take::New, max, Vec::new()).await?;
+            let found = self.look(FETCHING, Take::New, max, &[]).await?;
             if !found.deliveries.is_empty() {
                 return Ok(found.deliveries);
+            }
+            // Nothing to read natively, though there was reason to look: it is asked whether the spell lasts.
+            if has_waited && found.is_native {
+                has_waited = false;
+                self.new.forget_spells();
+                continue;
             }
             if found.again {
                 continue;
@@ -379,6 +399,7 @@ impl EventConsumer for StreamConsumer {
                 return Ok(Vec::new());
             }
             self.wake.wait(&found.watches, left).await;
+            has_waited = true;
         }
     }
 
@@ -390,7 +411,7 @@ impl EventConsumer for StreamConsumer {
         if max == 0 || self.places.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.look(RECLAIMING, Take::Idle(idle), max, Vec::new()).await?.deliveries)
+        Ok(self.look(RECLAIMING, Take::Idle(idle), max, &[]).await?.deliveries)
     }
 
     async fn bury(&self, delivery: &Delivery, cause: &Error) -> Result<()> {

@@ -45,8 +45,8 @@ impl Place {
         Key::foreign(format!("{}{name}", self.beside))
     }
 
-    /// What wakes the members of a group when nothing was published; as `open` in `group.lua` names it.
-    pub(crate) fn wake(&self, group: &str) -> Key {
+    /// A key of a group; as `open` in `group.lua` names it.
+    fn of_group(&self, group: &str, what: &str) -> Key {
         let mut name = String::from("g:");
         for character in group.chars() {
             match character {
@@ -57,8 +57,18 @@ impl Place {
                 plain => name.push(plain),
             }
         }
-        name.push_str(":wake");
+        name.push_str(what);
         self.side(&name)
+    }
+
+    /// What wakes the members of a group when nothing was published.
+    pub(crate) fn wake(&self, group: &str) -> Key {
+        self.of_group(group, ":wake")
+    }
+
+    /// What is there while the spell of a sole member lasts.
+    pub(crate) fn spell(&self, group: &str, spell: &str) -> Key {
+        self.of_group(group, &format!(":spell:{spell}"))
     }
 
     /// The fields that order entries without an envelope, before those that order any.

@@ -114,7 +114,8 @@ impl FromRedisValue for Content {
                 let (mut items, mut fields) = (Items::of(list)?, Vec::new());
                 while let Some(name) = items.0.next() {
                     // A name that is not UTF-8 is no name of ours; what is left of it keeps it apart from those.
-                    let name = String::from_utf8_lossy(&bytes(name)?).into_owned();
+                    let name = String::from_utf8(bytes(name)?)
+                        .unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned());
                     fields.push((name, bytes(items.next()?)?));
                 }
                 Ok(Self::Fields(fields))
@@ -204,8 +205,10 @@ pub(crate) struct Given {
     /// Whether there may be more at once.
     pub(crate) more: bool,
     pub(crate) entries: Vec<(EntryId, u32, Content)>,
-    /// When there was nothing: behind which entries of the stream and of the wake stream something will be.
+    /// When there was nothing or a spell begins: behind which entries of the stream and of the wake stream something will be.
     pub(crate) behind: Option<(String, String)>,
+    /// The name of the spell that begins, in which the member reads natively.
+    pub(crate) spell: Option<String>,
 }
 
 impl FromRedisValue for Given {
@@ -222,7 +225,45 @@ impl FromRedisValue for Given {
             (Some(stream), Some(wake)) => Some((text(stream)?, text(wake)?)),
             _ => None,
         };
-        Ok(Self { life, more, entries, behind })
+        let spell = items.maybe().map(text).transpose()?;
+        Ok(Self { life, more, entries, behind, spell })
+    }
+}
+
+/// What one question or acknowledgement is answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It was done.
+    Done,
+    /// By `fetch.lua` and `reclaim.lua`.
+    Given(Given),
+    /// By a native read of one stream that has something, or of none that has.
+    Read(Vec<Entry>),
+}
+
+impl FromRedisValue for Answer {
+    fn from_redis_value(value: Value) -> Parsed<Self> {
+        let streams = match value {
+            Value::Int(_) => return Ok(Self::Done),
+            Value::Nil => return Ok(Self::Read(Vec::new())),
+            Value::Array(items) if !matches!(items.first(), Some(Value::Array(_))) => {
+                return Given::from_redis_value(Value::Array(items)).map(Self::Given);
+            }
+            Value::Array(streams) => streams,
+            Value::Map(streams) => {
+                streams.into_iter().map(|(name, entries)| Value::Array(vec![name, entries])).collect()
+            }
+            _ => return Err("no answer to a question".into()),
+        };
+        let mut found = Vec::new();
+        for stream in streams {
+            let mut items = Items::of(stream)?;
+            items.next()?;
+            for entry in Items::of(items.next()?)?.0 {
+                found.push(Entry::from_redis_value(entry)?);
+            }
+        }
+        Ok(Self::Read(found))
     }
 }
 

@@ -34,6 +34,7 @@ mod it {
     pub(crate) mod monitor;
     pub(crate) mod neighbours;
     pub(crate) mod restarts;
+    pub(crate) mod sole;
     pub(crate) mod together;
     pub(crate) mod traffic;
     pub(crate) mod trim;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         it::monitor::trials(),
         it::neighbours::trials(),
         it::restarts::trials(),
+        it::sole::trials(),
         it::together::trials(),
         it::trim::trials(),
         it::users::trials(),

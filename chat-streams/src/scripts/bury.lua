@@ -1,10 +1,12 @@
 -- Puts an entry among the dead letters, whole, and takes it off the group.
--- ARGV from 3: the group; the member that gives it up; nothing; the life the entry is of; the entry; how many letters are
+-- ARGV from 3: the group; the member that gives it up; what orders entries without an envelope; the life the entry is of; the entry; how many letters are
 -- kept; where it stood, as text; why; the fields to keep if those of the entry are gone.
 -- Result: 1, 0 when nobody had it, -1 when there are too many letters and nothing changed.
 -- Atomic. Repeated: nothing changes.
 local g, member, id, letters = open(ARGV[3]), ARGV[4], ARGV[7], beside .. 'dead'
 if redis.call('GET', beside .. 'life') ~= ARGV[6] then return 0 end
+local sole = sole_of(g)
+if sole then write_down_those(g, sole.member, {id}) end
 local record = record_of(g, member, id)
 if not record then return 0 end
 if redis.call('XLEN', letters) >= tonumber(ARGV[8]) then return -1 end

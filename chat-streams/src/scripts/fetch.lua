@@ -1,17 +1,52 @@
 -- Gives a member entries nobody in the group has had: what waited for its key first, then what is new.
 -- ARGV from 3: the group; the member; what orders entries without an envelope; how many entries at most; the name of this
--- call.
+-- call; when a native read was not heard, the name of its spell, and the last entry that was heard in it if any was; '1' when
+-- a spell may begin.
 -- Result: the life; 1 unless this was all there is for the member; the entries, each its id, which attempt this is, and its
--- payload or all its fields or nothing when they are gone; when there were none, behind which entry of the stream and
--- behind which of the wake stream the next thing will be.
--- Atomic. Repeated under the same name: the same entries.
+-- payload or all its fields or nothing when they are gone; when there were none or a spell begins, behind which entry of the
+-- stream and behind which of the wake stream the next thing will be; when a spell begins, its name: from now on the member
+-- is the sole one, and reads natively.
+-- Atomic. Repeated under the same name: the same entries. What was read natively and not heard comes before anything else.
 local g, member, max, call = open(ARGV[3]), ARGV[4], tonumber(ARGV[6]), ARGV[7]
+local unheard, heard = ARGV[8], ARGV[9]
 -- How many new entries are looked at when others hold their keys.
 local LOOK = 1024
 
 local name = redis.call('GET', beside .. 'life') or begin_life()
-local again = repeated(g, 'f', member, call)
-if again then return {name, 1, again} end
+end_spell(g)
+
+-- The answer, and with it another spell if nobody else asks.
+local function answer_with(more, entries, drained)
+  local newest, freed, spell = false, false, false
+  if ARGV[10] == '1' and begin_spell(g, member, ARGV[2]) then
+    newest, spell = delivered(g), ARGV[2]
+  elseif drained then
+    newest = named(redis.call('XINFO', 'STREAM', stream))['last-generated-id']
+  end
+  if newest then
+    local last = redis.call('XREVRANGE', g.wake, '+', '-', 'COUNT', 1)[1]
+    freed = last and last[1] or '0-0'
+  end
+  return {name, more, entries, newest, freed, spell}
+end
+
+-- What was read in a spell after the entry that was heard last.
+local function not_heard()
+  local read = unheard ~= '' and repeated(g, 'f', member, unheard)
+  if not read then return nil end
+  local last, rest = delivered(g), {}
+  -- In a group that somebody rewound, what comes after it was before it.
+  local all = heard == '' or not last or is_before(last, heard)
+  for _, entry in ipairs(read) do
+    if all or is_before(heard, entry[1]) then rest[#rest + 1] = entry end
+  end
+  if #rest == 0 then return nil end
+  remember(g, 'f', member, call, rest)
+  return rest
+end
+
+local again = repeated(g, 'f', member, call) or not_heard()
+if again then return answer_with(1, again) end
 
 local given, holders = {}, {}
 -- Somebody deleted the group: what was found until here is forgotten.
@@ -114,7 +149,4 @@ hand_out(g, holders, member, given)
 local answer = {}
 for n, entry in ipairs(given) do answer[n] = {entry.id, entry.attempt, entry.content} end
 remember(g, 'f', member, call, answer)
-if #given > 0 or not drained then return {name, drained and 0 or 1, answer} end
-local freed = redis.call('XREVRANGE', g.wake, '+', '-', 'COUNT', 1)[1]
-local newest = named(redis.call('XINFO', 'STREAM', stream))['last-generated-id']
-return {name, 0, answer, newest, freed and freed[1] or '0-0'}
+return answer_with(drained and 0 or 1, answer, drained and #given == 0)

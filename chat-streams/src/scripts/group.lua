@@ -13,6 +13,10 @@
 --   kept         hash  entry -> a replayed letter, whole, until it is acknowledged
 --   last         hash  what the last calls of a member were answered
 --   wake         stream whose newest entry says when something began to be free
+--   seen         zset  member -> when it asked, of lately
+--   sole         hash  the sole member, which reads natively, and the name of its spell
+--   spell:<name> stream without entries, which is there while the spell lasts
+--   noted        list  where time is injected: up to which entry the sole member had read, and when
 local PARKED = '\1parked'
 -- What a member had when it joined anew is with its former life, which never asks for more.
 local function former(member) return member .. '\1former' end
@@ -22,7 +26,8 @@ local function open(name)
   local at = beside .. 'g:' .. string.gsub(name, '[%%:{}]', ESCAPES) .. ':'
   return {
     name = name, at = at, hold = at .. 'hold', busy = at .. 'busy', wait = at .. 'wait', free = at .. 'free',
-    kept = at .. 'kept', last = at .. 'last', wake = at .. 'wake'
+    kept = at .. 'kept', last = at .. 'last', wake = at .. 'wake', seen = at .. 'seen', sole = at .. 'sole',
+    noted = at .. 'noted'
   }
 end
 
@@ -107,7 +112,7 @@ local function look_up(g, holders, keys)
   for n, key in ipairs(unknown) do holders[key] = holder_of(found[n]) or false end
 end
 
--- Writes down that `member` was given entries just now: a list of {id, key, attempt}.
+-- Writes down that `member` was given entries just now, or since when: a list of {id, key, attempt, given_at}.
 local function hand_out(g, holders, member, entries)
   if #entries == 0 then return end
   local records, counts, held, keys = {}, {}, {}, {}
@@ -115,7 +120,7 @@ local function hand_out(g, holders, member, entries)
   for n, entry in ipairs(entries) do
     keys[n] = entry.key
     records[#records + 1] = entry.id
-    records[#records + 1] = since .. ':' .. entry.attempt .. ':' .. entry.key
+    records[#records + 1] = (entry.given_at or since) .. ':' .. entry.attempt .. ':' .. entry.key
     counts[entry.key] = (counts[entry.key] or 0) + 1
   end
   look_up(g, holders, keys)
@@ -135,7 +140,16 @@ local function recorded(record)
   return {since = tonumber(since), attempt = tonumber(attempt), key = key}
 end
 
--- Takes entries off whoever has them, native list included; says which somebody had, and wakes who waits for their keys.
+-- Takes entries off the native list; says how many were there.
+local function cross_out(g, ids, first)
+  local count = 0
+  for from = first, #ids, CHUNK do
+    count = count + redis.call('XACK', stream, g.name, unpack(ids, from, math.min(from + CHUNK - 1, #ids)))
+  end
+  return count
+end
+
+-- Takes entries off whoever has them, native list included; says how many somebody had, and wakes who waits for their keys.
 local function let_go(g, member, ids)
   local found, open_ids, seen = {}, {}, {}
   for _, id in ipairs(ids) do
@@ -192,11 +206,11 @@ local function let_go(g, member, ids)
       if other ~= member and #open_ids > 0 then take_from(other) end
     end
   end
-  for from = 1, #found, CHUNK do
-    redis.call('XACK', stream, g.name, unpack(found, from, math.min(from + CHUNK - 1, #found)))
-  end
+  cross_out(g, found, 1)
   if #found > 0 and redis.call('EXISTS', g.kept) == 1 then bulk('HDEL', g.kept, found) end
-  return found
+  -- What the sole member read is in the native list alone.
+  if #open_ids > 0 and redis.call('EXISTS', g.sole) == 1 then return #found + cross_out(g, open_ids, 1) end
+  return #found
 end
 
 -- Whether a command failed because somebody deleted the group, or the stream with it.
@@ -267,6 +281,132 @@ local function remember(g, sort, member, call, entries)
   redis.call('HSET', g.last, sort .. member, call, string.upper(sort) .. member, table.concat(ids, ' '))
 end
 
+-- A sole member
+
+-- While one member alone asks, and nothing waits, it reads natively, and nothing is written down about what it has: it holds
+-- every key. It reads the stream of its spell along with the other one. Whoever ends the spell deletes that stream, so a
+-- native read that comes later fails before it takes anything.
+
+-- For how long a member that asked is expected to ask again, in ms.
+local LATELY = 30000
+-- With how many entries a member begins no spell: it may have as many more when it ends.
+local MANY = 10000
+-- Of what the sole member has when its spell ends, the last one call can have read.
+local ONE_READ = 1000
+
+local function spell_of(g, spell) return g.at .. 'spell:' .. spell end
+
+-- The sole member and the name of its spell.
+local function sole_of(g)
+  local found = redis.call('HMGET', g.sole, 'member', 'spell')
+  return found[1] and {member = found[1], spell = found[2]}
+end
+
+-- The last entry that was read natively by anybody; nothing when there is no such group.
+local function delivered(g)
+  local groups = redis.pcall('XINFO', 'GROUPS', stream)
+  for _, flat in ipairs(groups.err and {} or groups) do
+    local group = named(flat)
+    if group.name == g.name then return group['last-delivered-id'] end
+  end
+end
+
+-- How many entries are with a member natively.
+local function pending_count(g, member)
+  local summary = redis.pcall('XPENDING', stream, g.name)
+  for _, consumer in ipairs(not summary.err and summary[4] or {}) do
+    if consumer[1] == member then return tonumber(consumer[2]) end
+  end
+  return 0
+end
+
+-- What is with a member natively, in the order of the stream: each its id, whose it is, for how many ms of the server, which
+-- attempt this is.
+local function pending_of(g, member)
+  local all, from = {}, '-'
+  repeat
+    local some = redis.pcall('XPENDING', stream, g.name, from, '+', CHUNK, member)
+    if is_unregistered(some) then return {} end
+    if some.err then error(some) end
+    for _, one in ipairs(some) do all[#all + 1] = one end
+    if #some > 0 then from = '(' .. some[#some][1] end
+  until #some < CHUNK
+  return all
+end
+
+-- Writes down those of these pending entries that are not yet; answers which.
+local function write_down(g, member, pending)
+  local ids, entries, oldest = {}, {}, now
+  for n, one in ipairs(pending) do ids[n] = one[1] end
+  local known, noted, nth = bulk('HMGET', with(g, member), ids), {}, 1
+  if ARGV[1] ~= '' then noted = redis.call('LRANGE', g.noted, 0, -1) end
+  for n, one in ipairs(pending) do
+    local id = one[1]
+    if not known[n] then
+      local since = now
+      if ARGV[1] == '' then
+        since = now - one[3]
+      else
+        while noted[nth] and is_before(string.match(noted[nth], '^%S+'), id) do nth = nth + 1 end
+        if noted[nth] then since = math.min(tonumber(string.match(noted[nth], '%S+$')), now) end
+      end
+      if since < oldest then oldest = since end
+      local found = redis.call('XRANGE', stream, id, id)[1]
+      local key = found and key_of(found[2]) or ''
+      entries[#entries + 1] = {id = id, key = key, attempt = one[4], given_at = whole(since)}
+    end
+  end
+  hand_out(g, {}, member, entries)
+  if #entries > 0 then redis.call('ZADD', g.busy, 'LT', whole(oldest), member) end
+  return entries
+end
+
+-- The same for entries the sole member is said to have.
+local function write_down_those(g, member, ids)
+  local pending, known = {}, bulk('HMGET', with(g, member), ids)
+  for n, id in ipairs(ids) do
+    local one = not known[n] and redis.pcall('XPENDING', stream, g.name, id, id, 1, member)
+    if one and not one.err and one[1] then pending[#pending + 1] = one[1] end
+  end
+  table.sort(pending, function(a, b) return is_before(a[1], b[1]) end)
+  write_down(g, member, pending)
+end
+
+-- Ends the spell of the sole member, if there is one: what it has is written down, and the last of it as the answer to the
+-- name of the spell. Takes as long as the sole member has entries.
+local function end_spell(g)
+  local sole = sole_of(g)
+  if not sole then return end
+  -- First what a server without memory lets happen: then the rest may, too.
+  redis.call('DEL', spell_of(g, sole.spell))
+  local last = {}
+  local entries = write_down(g, sole.member, pending_of(g, sole.member))
+  for n = math.max(#entries - ONE_READ, 0) + 1, #entries do last[#last + 1] = {entries[n].id} end
+  remember(g, 'f', sole.member, sole.spell, last)
+  redis.call('ZADD', g.seen, now, sole.member)
+  redis.call('DEL', g.sole, g.noted)
+end
+
+-- Begins one, unless somebody else asks, too, or anything is or waits elsewhere; says whether it did.
+local function begin_spell(g, member, spell)
+  redis.call('ZREMRANGEBYSCORE', g.seen, '-inf', '(' .. whole(now - LATELY))
+  -- The clock went back.
+  redis.call('ZREMRANGEBYSCORE', g.seen, '(' .. whole(now), '+inf')
+  redis.call('ZADD', g.seen, now, member)
+  if redis.call('ZCARD', g.seen) > 1 or redis.call('EXISTS', g.wait) == 1 then return false end
+  for _, other in ipairs(redis.call('ZRANGE', g.busy, 0, -1)) do
+    if other ~= member and redis.call('EXISTS', with(g, other)) == 1 then return false end
+  end
+  local has = redis.call('HLEN', with(g, member))
+  -- A member of another program has the same name.
+  if pending_count(g, member) > has or has > MANY then return false end
+  if has == 0 then redis.call('DEL', g.hold) end
+  local made = redis.pcall('XGROUP', 'CREATE', spell_of(g, spell), g.name, '$', 'MKSTREAM')
+  if type(made) == 'table' and made.err then return false end
+  redis.call('HSET', g.sole, 'member', member, 'spell', spell)
+  return true
+end
+
 -- Registering
 
 -- Makes the group, which is given what comes after `from`: '$' or '0'; says whether it was not there.
@@ -286,7 +426,9 @@ end
 
 -- Everything a group has beside the stream, but for replayed letters.
 local function forget(g)
-  local keys = {g.hold, g.busy, g.wait, g.free, g.last}
+  local keys = {g.hold, g.busy, g.wait, g.free, g.last, g.seen, g.sole, g.noted}
+  local sole = sole_of(g)
+  if sole then keys[#keys + 1] = spell_of(g, sole.spell) end
   for _, member in ipairs(redis.call('ZRANGE', g.busy, 0, -1)) do
     keys[#keys + 1] = with(g, member)
     keys[#keys + 1] = mine(g, member)

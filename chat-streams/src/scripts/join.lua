@@ -1,5 +1,5 @@
 -- Registers a group and a member of it.
--- ARGV from 3: the group; the member; nothing; '$' to begin with what comes, '0' with what is there.
+-- ARGV from 3: the group; the member; what orders entries without an envelope; '$' to begin with what comes, '0' with what is there.
 -- Result: 1.
 -- Atomic. Repeated: nothing changes.
 
@@ -28,8 +28,10 @@ end
 
 local g = open(ARGV[3])
 life()
+end_spell(g)
 -- A group that is registered may have been deleted by somebody, with its stream or alone.
 if redis.call('SISMEMBER', beside .. 'groups', g.name) == 1 then register_again(g) else register(g, ARGV[6]) end
 retire(g, ARGV[4])
 redis.call('ZADD', g.busy, 'NX', now, ARGV[4])
+redis.call('ZADD', g.seen, now, ARGV[4])
 return 1

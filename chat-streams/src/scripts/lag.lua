@@ -10,6 +10,10 @@ local pending = 0
 for _, member in ipairs(redis.call('ZRANGE', g.busy, 0, -1)) do
   pending = pending + redis.call('HLEN', with(g, member))
 end
+local sole = sole_of(g)
+if sole then
+  pending = pending + math.max(pending_count(g, sole.member) - redis.call('HLEN', with(g, sole.member)), 0)
+end
 local new = 0
 local groups = redis.pcall('XINFO', 'GROUPS', stream)
 if groups.err then groups = {} end

@@ -13,6 +13,28 @@ local name = redis.call('GET', beside .. 'life') or begin_life()
 local again = repeated(g, 'r', member, call)
 if again then return {name, 1, again} end
 
+-- The sole member takes from itself what nobody renewed. When there is no such thing, its spell goes on.
+local sole = sole_of(g)
+local function is_anything_idle()
+  local since = redis.call('EXISTS', with(g, member)) == 1 and tonumber(redis.call('ZSCORE', g.busy, member))
+  if since and (since > now or now - since >= idle) then return true end
+  if ARGV[1] == '' then
+    local found = redis.pcall('XPENDING', stream, g.name, 'IDLE', ARGV[6], '-', '+', 1, member)
+    return found.err or #found > 0
+  end
+  local oldest = redis.pcall('XPENDING', stream, g.name, '-', '+', 1, member)
+  if oldest.err or #oldest == 0 then return oldest.err end
+  for _, note in ipairs(redis.call('LRANGE', g.noted, 0, -1)) do
+    local upto, at = string.match(note, '^(%S+) (%S+)$')
+    if not is_before(upto, oldest[1][1]) then return tonumber(at) > now or now - at >= idle end
+  end
+  return idle <= 0
+end
+if sole and (sole.member ~= member or is_anything_idle()) then
+  end_spell(g)
+  sole = nil
+end
+
 local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, g.name)
 if consumers.err then
   name = life()
@@ -113,7 +135,8 @@ for _, flat in ipairs(consumers) do
   if consumer.pending == 0 and consumer.idle >= FORGOTTEN and consumer.name ~= member then
     redis.call('XGROUP', 'DELCONSUMER', stream, g.name, consumer.name)
     redis.call('HDEL', g.last, 'f' .. consumer.name, 'F' .. consumer.name, 'r' .. consumer.name, 'R' .. consumer.name)
-  elseif consumer.pending > known and not is_parked and count < max then
+    redis.call('ZREM', g.seen, consumer.name)
+  elseif consumer.pending > known and not is_parked and not (sole and sole.member == consumer.name) and count < max then
     -- A member may have the name of one of another program.
     local most = math.min(known + max - count, LOOK)
     local pending = redis.call('XPENDING', stream, g.name, 'IDLE', idle, '-', '+', most, consumer.name)
@@ -158,4 +181,5 @@ if #others > 0 then
 end
 table.sort(answer, function(a, b) return is_before(a[1], b[1]) end)
 remember(g, 'r', member, call, answer)
+redis.call('ZADD', g.seen, now, member)
 return {name, 1, answer}

@@ -1,11 +1,13 @@
 -- Says that a member still works on entries.
--- ARGV from 3: the group; the member; nothing; the life the entries are of; the entries.
+-- ARGV from 3: the group; the member; what orders entries without an envelope; the life the entries are of; the entries.
 -- Result: how many of them it has.
 -- Atomic. Repeated: they are renewed again.
 local g, member = open(ARGV[3]), ARGV[4]
 if redis.call('GET', beside .. 'life') ~= ARGV[6] then return 0 end
 local ids, since, count = {}, whole(now), 0
 for n = 7, #ARGV do ids[n - 6] = ARGV[n] end
+local sole = sole_of(g)
+if sole and sole.member == member then write_down_those(g, member, ids) end
 -- Two of one name share it: what the first had when the second joined is with the former life.
 for _, owner in ipairs({member, former(member)}) do
   local records, renewed, kept, others = bulk('HMGET', with(g, owner), ids), {}, {}, {}

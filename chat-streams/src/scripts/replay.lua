@@ -26,6 +26,7 @@ for n = 8, #ARGV do
       at = last + 1
     end
     local g, id, key = open(said.group), string.match(said.position, '(%d+%-%d+)$'), key_of(fields)
+    end_spell(g)
     local ordinal = whole(redis.call('INCR', beside .. 'replayed'))
     local letter = {attempts = tonumber(said.attempts), key = key, ordinal = ordinal, fields = fields}
     redis.call('HSET', g.kept, id, cmsgpack.pack(letter))

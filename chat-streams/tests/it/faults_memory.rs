@@ -119,7 +119,7 @@ async fn what_is_acknowledged_leaves_nothing_behind() -> Result<(), Absent> {
     let of_group: BTreeMap<_, _> =
         beside.iter().filter_map(|(name, bytes)| Some((name.strip_prefix("g:g:")?, *bytes))).collect();
     let names: Vec<_> = of_group.keys().copied().collect();
-    assert!(names.iter().all(|name| ["busy", "last", "wake"].contains(name)), "{names:?}");
+    assert!(names.iter().all(|name| ["busy", "last", "seen", "wake"].contains(name)), "{names:?}");
     // Two answers of up to 512 entries for each member.
     assert!(of_group["last"] < 5 * 2 * 512 * 40, "{of_group:?}");
     // One node of a stream, in which all but one entry are crossed out.
