@@ -321,10 +321,10 @@ impl Story {
         let mut idle_keys = BTreeSet::new();
         for one in &names {
             let key = &one[..1];
-            if let Some(held) = self.held.get(one) {
-                if held.is_shaky || idle.is_none_or(|idle| now.since(held.since) >= idle) {
-                    idle_keys.insert((held.member, held.life, key.to_owned()));
-                }
+            if let Some(held) = self.held.get(one)
+                && (held.is_shaky || idle.is_none_or(|idle| now.since(held.since) >= idle))
+            {
+                idle_keys.insert((held.member, held.life, key.to_owned()));
             }
         }
         for (one, delivery) in names.iter().zip(deliveries) {
