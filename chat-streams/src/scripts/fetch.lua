@@ -32,7 +32,7 @@ end
 
 -- What was read in a spell after the entry that was heard last.
 local function not_heard()
-  local read = unheard ~= '' and repeated(g, 'f', member, unheard)
+  local read = unheard ~= '' and repeated(g, 's', member, unheard)
   if not read then return nil end
   local last, rest = delivered(g), {}
   -- In a group that somebody rewound, what comes after it was before it.

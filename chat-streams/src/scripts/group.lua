@@ -382,7 +382,7 @@ local function end_spell(g)
   local last = {}
   local entries = write_down(g, sole.member, pending_of(g, sole.member))
   for n = math.max(#entries - ONE_READ, 0) + 1, #entries do last[#last + 1] = {entries[n].id} end
-  remember(g, 'f', sole.member, sole.spell, last)
+  remember(g, 's', sole.member, sole.spell, last)
   redis.call('ZADD', g.seen, now, sole.member)
   redis.call('DEL', g.sole, g.noted)
 end

@@ -134,7 +134,7 @@ for _, flat in ipairs(consumers) do
   local is_parked = consumer.name == PARKED and redis.call('EXISTS', g.wait) == 1
   if consumer.pending == 0 and consumer.idle >= FORGOTTEN and consumer.name ~= member then
     redis.call('XGROUP', 'DELCONSUMER', stream, g.name, consumer.name)
-    redis.call('HDEL', g.last, 'f' .. consumer.name, 'F' .. consumer.name, 'r' .. consumer.name, 'R' .. consumer.name)
+    for _, sort in ipairs({'f', 'F', 'r', 'R', 's', 'S'}) do redis.call('HDEL', g.last, sort .. consumer.name) end
     redis.call('ZREM', g.seen, consumer.name)
   elseif consumer.pending > known and not is_parked and not (sole and sole.member == consumer.name) and count < max then
     -- A member may have the name of one of another program.
