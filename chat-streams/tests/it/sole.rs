@@ -168,7 +168,7 @@ async fn two_fetches_of_a_sole_member_share() -> Result<(), Absent> {
     let names: Vec<_> = (0..200).map(|nth| format!("k{nth:03}")).collect();
     log.publish(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let mut seen = Vec::new();
-    while seen.len() < names.len() {
+    for _ in 0..names.len() {
         let (a, b, c) = tokio::join!(fetch(&one, 7), fetch(&one, 5), fetch(&one, 1));
         for found in [a, b, c] {
             seen.extend(named(&found));
