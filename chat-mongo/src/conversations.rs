@@ -9,6 +9,7 @@
 //!
 //! A change for everybody is one transaction, which first moves the `stamp` of the conversation: so changes of one
 //! conversation, and messages that touch it, wait for one another, and what is counted under that hold cannot be overtaken.
+//! Those of one node wait for one another before they ask, so that a rush on one conversation does not grow with itself.
 //! What one member keeps for itself compares and sets the stamp of its own document and is in nobody's way. A message touches
 //! one document, whatever the size of the room; lists pay for it instead: they look up the activity of each of the user's
 //! conversations, a thousand at a time, and keep no more than a page. Events are in the same transaction: a crash at any step
@@ -49,6 +50,7 @@ use mongodb::bson::doc;
 use crate::db::{Db, until_settled};
 use crate::error::Trouble;
 use crate::life;
+use crate::messages::turn::Turns;
 use crate::operation::Operation;
 use crate::record::{place, to_document};
 use crate::schema::{Index, Schema};
@@ -103,11 +105,12 @@ const SIDE_BY_SIDE: usize = 16;
 #[derive(Debug)]
 pub struct MongoConversations {
     db: Db,
+    turns: Turns,
 }
 
 impl MongoConversations {
     pub(crate) fn new(db: Db) -> Self {
-        Self { db }
+        Self { db, turns: Turns::default() }
     }
 
     async fn read(&self, id: &ConversationId) -> Result<Option<record::Stored>, Trouble> {
@@ -164,7 +167,11 @@ impl MongoConversations {
 impl ConversationStore for MongoConversations {
     async fn create(&self, new: &NewConversation) -> Result<Created> {
         new.check()?;
-        self.db.run(CREATE, until_settled(|| self.attempt_create(new))).await
+        let create = async {
+            let _turn = self.turns.of(new.id.as_str()).lock().await;
+            until_settled(|| self.attempt_create(new)).await
+        };
+        self.db.run(CREATE, create).await
     }
 
     async fn get_many(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Conversation>>> {
@@ -175,7 +182,11 @@ impl ConversationStore for MongoConversations {
         if change.is_own() {
             self.db.run(CHANGE, until_settled(|| self.attempt_own(id, by, change))).await
         } else {
-            self.change_for_everybody(id, by, change).await
+            let change = async {
+                let _turn = self.turns.of(id.as_str()).lock().await;
+                until_settled(|| self.attempt_change(id, by, change)).await
+            };
+            self.db.run(CHANGE, change).await
         }
     }
 

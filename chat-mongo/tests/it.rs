@@ -10,9 +10,12 @@
 )]
 
 mod it {
+    pub(crate) mod conversations;
+    pub(crate) mod count;
     pub(crate) mod desk;
     pub(crate) mod messages;
     pub(crate) mod schema;
+    pub(crate) mod source;
 }
 
 use std::process::ExitCode;
@@ -20,6 +23,7 @@ use std::process::ExitCode;
 use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
-    let topics = [it::messages::trials(), it::schema::trials()];
+    let topics =
+        [it::conversations::trials(), it::messages::trials(), it::schema::trials(), it::source::trials()];
     run_trials(topics.into_iter().flatten().collect())
 }

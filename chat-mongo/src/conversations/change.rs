@@ -6,7 +6,7 @@ use chat_core::clock::Timestamp;
 use chat_core::domain::{
     Conversation, ConversationId, ConversationKind, Member, MemberSettings, RoomRole, UserId,
 };
-use chat_core::error::{Code, Result};
+use chat_core::error::Code;
 use chat_core::event::{Envelope, Event};
 use chat_core::store::conversations::rules::{Effect, Outcome, Standing};
 use chat_core::store::conversations::{Change, Changed, Created, NewConversation};
@@ -16,12 +16,12 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::record::{Kept, Stored, document, member_document, member_id};
-use super::{CHANGE, CONVERSATIONS, MEMBER, MongoConversations};
+use super::{CONVERSATIONS, MEMBER, MongoConversations};
 use crate::error::{Trouble, corrupt};
 use crate::life;
 use crate::outbox;
 use crate::record::to_document;
-use crate::transaction::{together, transaction};
+use crate::transaction::together;
 
 impl MongoConversations {
     /// One attempt at making a conversation; `None` when somebody was in the way.
@@ -67,13 +67,14 @@ impl MongoConversations {
         outbox::write_from(&self.db, session, &[event], stamp).await
     }
 
-    pub(super) async fn change_for_everybody(
+    /// One attempt at a change for everybody; `None` when somebody was in the way.
+    pub(super) async fn attempt_change(
         &self,
         id: &ConversationId,
         by: &UserId,
         change: &Change,
-    ) -> Result<Changed> {
-        transaction!(&self.db, CHANGE, |session| self.change_in(session, id, by, change)).await
+    ) -> Result<Option<Changed>, Trouble> {
+        together!(&self.db, |session| self.change_in(session, id, by, change))
     }
 
     async fn change_in(

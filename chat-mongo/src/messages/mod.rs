@@ -40,7 +40,7 @@ mod pins;
 mod purge;
 mod record;
 mod search;
-mod turn;
+pub(crate) mod turn;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

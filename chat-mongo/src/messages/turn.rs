@@ -6,10 +6,10 @@ use tokio::sync::Mutex as AsyncMutex;
 
 /// Turns, each of a few conversations. Whoever waits longest is next.
 #[derive(Debug, Default)]
-pub(super) struct Turns([AsyncMutex<()>; 32]);
+pub(crate) struct Turns([AsyncMutex<()>; 32]);
 
 impl Turns {
-    pub(super) fn of(&self, conversation: &str) -> &AsyncMutex<()> {
+    pub(crate) fn of(&self, conversation: &str) -> &AsyncMutex<()> {
         let Self([first, others @ ..]) = self;
         let nth = BuildHasherDefault::<DefaultHasher>::default().hash_one(conversation) % 32;
         usize::try_from(nth).ok().and_then(|nth| others.get(nth)).unwrap_or(first)

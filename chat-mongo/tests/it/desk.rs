@@ -28,3 +28,17 @@ pub(crate) async fn mongo() -> Result<Mongo, Absent> {
     mongo.ensure().await.unwrap();
     Ok(mongo)
 }
+
+/// With time enough on a machine that is busy: for tests that are not about time.
+pub(crate) fn patient(mut config: MongoConfig) -> MongoConfig {
+    config.operation = std::time::Duration::from_secs(60);
+    config
+}
+
+/// Two nodes of one chat, on a fresh database of the shared server.
+pub(crate) async fn nodes() -> Result<[Mongo; 2], Absent> {
+    let config = patient(fresh(server()?.url()));
+    let nodes = [Mongo::connect(&config).await.unwrap(), Mongo::connect(&config).await.unwrap()];
+    nodes[0].ensure().await.unwrap();
+    Ok(nodes)
+}
