@@ -14,6 +14,7 @@ mod it {
     pub(crate) mod count;
     pub(crate) mod desk;
     pub(crate) mod messages;
+    pub(crate) mod positions;
     pub(crate) mod schema;
     pub(crate) mod source;
 }
@@ -23,7 +24,12 @@ use std::process::ExitCode;
 use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
-    let topics =
-        [it::conversations::trials(), it::messages::trials(), it::schema::trials(), it::source::trials()];
+    let topics = [
+        it::conversations::trials(),
+        it::messages::trials(),
+        it::positions::trials(),
+        it::schema::trials(),
+        it::source::trials(),
+    ];
     run_trials(topics.into_iter().flatten().collect())
 }
