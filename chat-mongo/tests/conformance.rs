@@ -27,5 +27,7 @@ async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
     let mongo = Mongo::connect(&config).await.map_err(|error| Absent(error.to_string()))?;
     mongo.ensure().await.expect("a schema");
     let offer = Offer::new(clock).messages(mongo.messages).outbox(mongo.outbox).positions(mongo.positions);
+    // What takes a second in memory takes minutes here.
+    let offer = offer.histories(100);
     Ok(offer.conversations(mongo.conversations).files(mongo.files).source(mongo.source))
 }
