@@ -3,7 +3,7 @@
 //! `files` has one document for each file: the fields of [`FileRecord`] under their names, `_id` is the file's id, times are
 //! dates. `keys` are the digests, of 64 bits, of the last 1 000 downloads: 14 KB at most, and never read, only compared by
 //! the server. A change and its event are one transaction: a crash leaves both or neither. A deleted file leaves a grave:
-//! see [`life`](crate::life).
+//! see [`crate::life`].
 //!
 //! # Cost
 //! | operation | commands | round trips |

@@ -1,22 +1,22 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
+pub mod conversations;
+pub mod files;
 pub mod health;
+pub mod life;
+pub mod messages;
+pub mod outbox;
+pub mod positions;
 pub mod schema;
+pub mod source;
+pub mod stamp;
 
-mod conversations;
 mod db;
 mod error;
-mod files;
-mod life;
 mod message_index;
-mod messages;
 mod operation;
-mod outbox;
-mod positions;
 mod record;
-mod source;
-mod stamp;
 mod transaction;
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! [`Outbox`] on MongoDB: events wait in the documents of what they are about, written by the same write.
 //!
-//! A document of a [source](SOURCES) has, as long as anything waits, an array `outbox` of entries and their lowest stamp as
+//! A document of `messages`, `positions` or `outbox` has, as long as anything waits, an array `outbox` of entries and their lowest stamp as
 //! `due`. Stamps order what waits: see [`stamp`](crate::stamp). An entry holds the event as it was written, so nothing
 //! that happens to its document changes what is published under its id. What a transaction writes to several documents has
 //! its events in documents of their own, in the collection `outbox`.

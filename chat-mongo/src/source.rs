@@ -2,7 +2,7 @@
 //!
 //! `users` has one small document for each: the fields of seed 002 under their names, `_id` is the user's id, `updatedAt` a
 //! date. A change compares and sets `stamp`, and its event is in the same transaction: a crash leaves both or neither. A
-//! deleted user leaves a grave without a word of the profile: see [`life`](crate::life).
+//! deleted user leaves a grave without a word of the profile: see [`crate::life`].
 //!
 //! # Cost
 //! | operation | commands | round trips |

@@ -1,4 +1,4 @@
-//! [`Stamps`]: a hybrid logical clock, which orders what is waiting in the outbox.
+//! A hybrid logical clock, which orders what is waiting in the outbox.
 //!
 //! A stamp is the server's time in milliseconds, times 2^16, and then whatever makes it greater than every stamp this node
 //! has given or read. Whatever was caused by something this node has seen therefore comes after it; and what is merely

@@ -4,7 +4,7 @@
 //! names, and beside them `version` (one more with each change, compared and set), `stamp` (the highest stamp of its
 //! events), `main` (its place, when it is shown in the conversation itself), `terms` (the words it is found by) and what
 //! waits in the [outbox](crate::outbox). For [positions](crate::positions) there are also `uncounted`, which is true and only
-//! there when it counts for nobody, and `mentioned`, the users it calls and [`EVERYONE`](crate::message_index::EVERYONE), only
+//! there when it counts for nobody, and `mentioned`, the users it calls and the empty id for everyone, only
 //! there when it counts and calls anybody. Places have no gaps, because the message of a place is only ever inserted when the
 //! one before is known to be there, and a unique index lets one of several writers have it. Times never go back within
 //! a conversation, so that the order of places is the order of times.

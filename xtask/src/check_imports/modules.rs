@@ -12,7 +12,7 @@ use super::tokens::{Token, tokens, without_tests};
 const SRC: &str = "chat-core/src";
 
 /// Everything may use these, and these may use each other.
-const BASE: &[&str] = &["error", "clock", "config", "codec"];
+const BASE: &[&str] = &["error", "clock", "config", "codec", "observe"];
 
 /// What each other module may use besides itself and the base.
 const EDGES: &[(&str, &[&str])] = &[
