@@ -53,7 +53,10 @@ struct Sending {
 
 impl Sending {
     fn new(brokers: &str, topic: &str) -> Self {
-        let mut config = sending(brokers, topic);
+        // One request at a time: the mock takes a later one though it refused an earlier one, which no broker does (it
+        // checks the sequence), and then the driver counts the earlier one as written.
+        let config = sending(brokers, topic).set("max.in.flight.requests.per.connection", "1");
+        let mut config = config.unwrap();
         config.delivery_timeout = Duration::from_millis(1_000);
         let (log, sink) = (memory(), KafkaSink::new(&config).unwrap());
         let group = log.consumer("kafka", "one", &sink.topics(), false);
