@@ -19,6 +19,9 @@ use crate::operation::Operation;
 use crate::stamp::Stamps;
 use crate::transaction::Attempts;
 
+/// How far nodes may disagree about the server's time. What is held from later than that, by a clock that was wrong, is free.
+pub(crate) const SKEW: Duration = Duration::from_secs(5);
+
 const CONNECT: Operation = Operation::read("mongo.connect");
 
 /// A database and how to talk to it. Clones share everything.
@@ -67,6 +70,11 @@ impl Db {
             self.0.clock.learn(Timestamp::from_millis(millis), asked);
         }
         Ok(hello)
+    }
+
+    /// Ends the driver's own tasks. Cursors and sessions of operations under way are not waited for.
+    pub(crate) async fn close(&self) {
+        self.0.client.clone().shutdown().immediate(true).await;
     }
 
     pub(crate) fn database(&self) -> &Database {

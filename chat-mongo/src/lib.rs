@@ -11,6 +11,7 @@ pub mod positions;
 pub mod schema;
 pub mod source;
 pub mod stamp;
+pub mod wake;
 
 mod db;
 mod error;
@@ -21,6 +22,7 @@ mod transaction;
 
 use std::sync::Arc;
 
+use chat_core::Chat;
 use chat_core::error::Result;
 use chat_core::service::ChatBuilder;
 
@@ -32,9 +34,10 @@ pub use messages::MongoMessages;
 pub use outbox::MongoOutbox;
 pub use positions::MongoPositions;
 pub use source::MongoSource;
+pub use wake::Waking;
 
 use db::Db;
-use schema::Step;
+use schema::{Migration, Step};
 
 /// Every port of this crate, in one database.
 #[derive(Debug, Clone)]
@@ -78,7 +81,16 @@ impl Mongo {
     /// # Errors
     /// Those of [`ensure`](Self::ensure).
     pub async fn plan(&self) -> Result<Vec<Step>> {
-        schema::plan(&self.db, schema::ALL, schema::MIGRATIONS).await
+        self.plan_with(schema::MIGRATIONS).await
+    }
+
+    /// [`plan`](Self::plan), of these migrations: for tests.
+    ///
+    /// # Errors
+    /// Those of [`ensure`](Self::ensure).
+    #[doc(hidden)]
+    pub async fn plan_with(&self, migrations: &[Migration]) -> Result<Vec<Step>> {
+        schema::plan(&self.db, schema::ALL, migrations).await
     }
 
     /// Makes the collections, validators and indexes that are missing, and takes the migrations that were not taken. Safe to
@@ -87,12 +99,42 @@ impl Mongo {
     /// # Errors
     /// [`Code::ConfigInvalid`](chat_core::error::Code::ConfigInvalid) when a newer program has made the schema.
     pub async fn ensure(&self) -> Result<()> {
-        schema::ensure(&self.db, schema::ALL, schema::MIGRATIONS).await
+        self.ensure_with(schema::MIGRATIONS).await
+    }
+
+    /// [`ensure`](Self::ensure), of these migrations: for tests.
+    ///
+    /// # Errors
+    /// Those of [`ensure`](Self::ensure).
+    #[doc(hidden)]
+    pub async fn ensure_with(&self, migrations: &[Migration]) -> Result<()> {
+        schema::ensure(&self.db, schema::ALL, migrations).await
     }
 
     /// How the database is, asked for now.
     pub async fn health(&self) -> Health {
         health::health(&self.db).await
+    }
+
+    /// Wakes the relay of `chat` when another node has written what nobody has published: see [`wake`]. A hint, on which
+    /// nothing depends. Needs a Tokio runtime.
+    ///
+    /// ```no_run
+    /// # async fn example() -> chat_core::Result<()> {
+    /// let mongo = chat_mongo::connect("mongodb://localhost:27017/chat").await?;
+    /// let chat = mongo.clone().equip(chat_core::Chat::builder()).build();
+    /// let _running = chat.start();
+    /// let _waking = mongo.wake(&chat);
+    /// # Ok(()) }
+    /// ```
+    pub fn wake(&self, chat: &Chat) -> Waking {
+        Waking::start(self.db.clone(), chat.clone())
+    }
+
+    /// Ends what the driver does by itself, its connections and sessions included, for every clone: in the last lines of a
+    /// program, before its runtime goes away under the driver's tasks. What is asked later is refused as unavailable.
+    pub async fn close(self) {
+        self.db.close().await;
     }
 
     /// The builder with every port of this crate instead of its own: the truth lives in MongoDB then.

@@ -6,7 +6,9 @@
 //! its events in documents of their own, in the collection `outbox`.
 //!
 //! Who publishes the events of a key is written down in `claims`. Looking and claiming is one transaction, so that what
-//! another owner has just cleared is not handed out again. Who has cleared all it was given of a key lets go of it.
+//! another owner has just cleared is not handed out again. Who has cleared all it was given of a key lets go of it. A claim
+//! says since when it holds: should the server's clock go back, one that begins in the future is nobody's, so no key is held
+//! for longer than a lease and five seconds. Both owners may publish then what one of them was given, under the same ids.
 //!
 //! # Cost
 //! | operation | commands | round trips |
@@ -31,7 +33,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::Hint;
 use parking_lot::Mutex;
 
-use crate::db::Db;
+use crate::db::{Db, SKEW};
 use crate::error::{Trouble, corrupt};
 use crate::operation::Operation;
 use crate::record::date;
@@ -52,8 +54,13 @@ pub(crate) const SOURCES: [&str; 3] = [OUTBOX, crate::messages::MESSAGES, crate:
 /// How many documents a look reads at least: others may have what comes first.
 const AT_LEAST: usize = 64;
 
-/// How many events may wait in one document: a relay that is away for long stops what would fill it.
+/// How many events may wait in one document, and how many bytes of them: a relay that is away for long stops what would fill
+/// it.
 const MAX_WAITING: usize = 1_000;
+const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
+
+/// The longest event, in bytes: what a host puts into names may be of any length.
+const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The indexes every source has: by what is due, and by event.
 pub(crate) const DUE: Index = Index { name: "due", keys: &[("due", 1)], unique: false, partial: &["due"] };
@@ -88,17 +95,22 @@ pub(crate) fn put(document: &mut Document, events: &[Envelope], first: i64) {
 }
 
 /// Adds events to an update of a document.
+///
+/// # Errors
+/// [`Code::PayloadTooLarge`].
 pub(crate) fn push(update: &mut Document, events: &[Envelope], first: i64) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
+    let entries = entries(events, first);
+    entries.iter().try_for_each(check_entry)?;
     let mut part = |operator: &str, name: &str, value: Bson| -> Result<()> {
         let fields = update.entry(operator.to_owned()).or_insert_with(|| Bson::Document(Document::new()));
         let fields = fields.as_document_mut().ok_or_else(|| corrupt("an update is a document"))?;
         fields.insert(name, value);
         Ok(())
     };
-    part("$push", "outbox", doc! { "$each": entries(events, first) }.into())?;
+    part("$push", "outbox", doc! { "$each": entries }.into())?;
     part("$min", "due", first.into())
 }
 
@@ -107,12 +119,26 @@ pub(crate) fn push(update: &mut Document, events: &[Envelope], first: i64) -> Re
 /// # Errors
 /// [`Code::QueueFull`].
 pub(crate) fn check_room(document: &Document) -> Result<()> {
-    match document.get_array("outbox") {
-        Ok(waiting) if waiting.len() >= MAX_WAITING => {
-            Err(Error::new(Code::QueueFull).with("max", MAX_WAITING))
-        }
-        _ => Ok(()),
+    let Ok(waiting) = document.get_array("outbox") else { return Ok(()) };
+    if waiting.len() >= MAX_WAITING {
+        return Err(Error::new(Code::QueueFull).with("max", MAX_WAITING));
     }
+    if waiting.iter().map(size).sum::<usize>() >= MAX_WAITING_BYTES {
+        return Err(Error::new(Code::QueueFull).with("max", MAX_WAITING_BYTES));
+    }
+    Ok(())
+}
+
+/// The bytes of an event in an entry.
+fn size(entry: &Bson) -> usize {
+    entry.as_document().and_then(|entry| entry.get_str("event").ok()).map_or(0, str::len)
+}
+
+fn check_entry(entry: &Bson) -> Result<()> {
+    if size(entry) > MAX_EVENT_BYTES {
+        return Err(Error::new(Code::PayloadTooLarge).with("max", MAX_EVENT_BYTES));
+    }
+    Ok(())
 }
 
 /// Writes events in a transaction, each to a document of its own.
@@ -136,9 +162,10 @@ pub(crate) async fn write_from(
     let document = |(nth, envelope): (i64, &Envelope)| {
         let mut document = doc! { "_id": envelope.id.as_str() };
         put(&mut document, std::slice::from_ref(envelope), first.saturating_add(nth));
-        document
+        document.get_array("outbox").into_iter().flatten().try_for_each(check_entry)?;
+        Ok(document)
     };
-    let documents: Vec<_> = (0..).zip(events).map(document).collect();
+    let documents = (0..).zip(events).map(document).collect::<Result<Vec<_>>>()?;
     db.collection(OUTBOX).insert_many(documents).session(session).await?;
     Ok(())
 }
@@ -160,13 +187,16 @@ pub struct MongoOutbox {
     given: Mutex<HashMap<String, HashMap<EventId, String>>>,
 }
 
+/// Where an event stands among all that wait. Nodes may give the same stamp in the same millisecond, though not for one key.
+type Place = (i64, String);
+
 /// One claim under way: looks further and further until enough is found.
 #[derive(Debug, Clone)]
 struct Search {
-    /// Up to here everything was looked at.
-    after: i64,
+    /// Everything before this was looked at.
+    from: Place,
     /// What of the owner's keys stands further on, in documents that were looked at.
-    ahead: BTreeMap<i64, Waiting>,
+    ahead: BTreeMap<Place, Waiting>,
     mine: BTreeSet<String>,
     /// The keys of others. What comes first of them was passed over, so nothing of them is given, though they be free now.
     refused: BTreeSet<String>,
@@ -177,7 +207,7 @@ struct Search {
 impl Search {
     fn new() -> Self {
         let (ahead, mine, refused, given) = Default::default();
-        Self { after: i64::MIN, ahead, mine, refused, given, is_over: false }
+        Self { from: (i64::MIN, String::new()), ahead, mine, refused, given, is_over: false }
     }
 }
 
@@ -186,35 +216,49 @@ impl MongoOutbox {
         Self { db, given: Mutex::default() }
     }
 
-    /// The entries of the first documents of all sources after a stamp; and up to which stamp nothing is missing, unless
+    /// The entries of the first documents of all sources from a place on; and before which place nothing is missing, unless
     /// that is all there is.
     async fn look(
         &self,
         session: &mut ClientSession,
-        after: i64,
+        from: &Place,
         limit: usize,
-    ) -> Result<(BTreeMap<i64, Waiting>, Option<i64>), Trouble> {
-        let at_once = i64::try_from(limit.max(AT_LEAST)).unwrap_or(i64::MAX);
+    ) -> Result<(BTreeMap<Place, Waiting>, Option<Place>), Trouble> {
         let (mut waiting, mut horizon) = (BTreeMap::new(), None);
         for source in SOURCES {
             let source = self.db.collection(source);
-            let find = source.find(doc! { "due": { "$gt": after } }).sort(doc! { "due": 1 }).limit(at_once);
-            let find = find.hint(Hint::Name(DUE.name.to_owned())).projection(doc! { "outbox": 1, "due": 1 });
-            let mut found = find.session(&mut *session).await?;
-            let (mut count, mut last) = (0, after);
-            while let Some(document) = found.next(&mut *session).await.transpose()? {
-                count += 1;
-                last = document.get_i64("due").map_err(|_| corrupt("due"))?;
-                for entry in document.get_array("outbox").map_err(|_| corrupt("outbox"))? {
-                    let (stamp, entry) = read(entry)?;
-                    self.db.see(stamp);
-                    waiting.insert(stamp, entry);
+            let mut at_once = i64::try_from(limit.max(AT_LEAST)).unwrap_or(i64::MAX);
+            loop {
+                let find = source.find(doc! { "due": { "$gte": from.0 } }).sort(doc! { "due": 1 });
+                let find =
+                    find.hint(Hint::Name(DUE.name.to_owned())).projection(doc! { "outbox": 1, "due": 1 });
+                let mut found = find.limit(at_once).session(&mut *session).await?;
+                let (mut count, mut last) = (0, from.0);
+                while let Some(document) = found.next(&mut *session).await.transpose()? {
+                    count += 1;
+                    last = document.get_i64("due").map_err(|_| corrupt("due"))?;
+                    for entry in document.get_array("outbox").map_err(|_| corrupt("outbox"))? {
+                        let (stamp, entry) = read(entry)?;
+                        self.db.see(stamp);
+                        waiting.insert((stamp, entry.id.clone()), entry);
+                    }
                 }
-            }
-            if count == at_once {
-                horizon = Some(horizon.map_or(last, |horizon: i64| horizon.min(last)));
+                if count < at_once {
+                    break;
+                }
+                if last > from.0 {
+                    // There may be more with the last stamp.
+                    let here = (last, String::new());
+                    horizon = Some(
+                        horizon.map_or_else(|| here.clone(), |horizon: Place| horizon.min(here.clone())),
+                    );
+                    break;
+                }
+                // All of them have one stamp.
+                at_once = at_once.saturating_mul(2);
             }
         }
+        waiting.retain(|place, _| place >= from);
         Ok((waiting, horizon))
     }
 
@@ -228,26 +272,27 @@ impl MongoOutbox {
     ) -> Result<BTreeSet<String>, Trouble> {
         let claims = self.db.collection(CLAIMS);
         let now = self.db.now();
-        let until = date(now.after(lease));
+        let (since, until) = (date(now), date(now.after(lease)));
         let (mut new, mut free) = (keys.clone(), BTreeSet::new());
         let there = doc! { "_id": { "$in": keys.iter().copied().collect::<Vec<_>>() } };
         let mut found = claims.find(there).session(&mut *session).await?;
         while let Some(claim) = found.next(&mut *session).await.transpose()? {
             let key = claim.get_str("_id").map_err(|_| corrupt("claim"))?;
             let is_free = claim.get_str("owner").is_ok_and(|holder| holder == owner)
-                || claim.get_datetime("until").is_ok_and(|until| *until <= date(now));
+                || claim.get_datetime("until").is_ok_and(|until| *until <= date(now))
+                || claim.get_datetime("since").is_ok_and(|since| *since > date(now.after(SKEW)));
             new.remove(key);
             if is_free {
                 free.insert(key.to_owned());
             }
         }
         if !new.is_empty() {
-            let claim = |key: &&str| doc! { "_id": *key, "owner": owner, "until": until };
+            let claim = |key: &&str| doc! { "_id": *key, "owner": owner, "since": since, "until": until };
             claims.insert_many(new.iter().map(claim)).session(&mut *session).await?;
         }
         if !free.is_empty() {
             let these = doc! { "_id": { "$in": free.iter().cloned().collect::<Vec<_>>() } };
-            let mine = doc! { "$set": { "owner": owner, "until": until } };
+            let mine = doc! { "$set": { "owner": owner, "since": since, "until": until } };
             claims.update_many(these, mine).session(&mut *session).await?;
         }
         free.extend(new.into_iter().map(str::to_owned));
@@ -264,16 +309,16 @@ impl MongoOutbox {
         lease: Duration,
     ) -> Result<Search, Trouble> {
         let limit = limit.saturating_sub(search.given.len());
-        let (found, horizon) = self.look(session, search.after, limit).await?;
+        let (found, horizon) = self.look(session, &search.from, limit).await?;
         let mut waiting = std::mem::take(&mut search.ahead);
         waiting.extend(found);
         waiting.retain(|_, entry| !search.refused.contains(&entry.key));
-        let full = waiting.keys().nth(limit).map(|beyond| beyond - 1);
+        let full = waiting.keys().nth(limit).cloned();
         let horizon = match (horizon, full) {
             (Some(horizon), Some(full)) => Some(horizon.min(full)),
             (horizon, full) => horizon.or(full),
         };
-        let mut ahead = horizon.map_or_else(BTreeMap::new, |horizon| waiting.split_off(&(horizon + 1)));
+        let mut ahead = horizon.as_ref().map_or_else(BTreeMap::new, |horizon| waiting.split_off(horizon));
         let new: BTreeSet<_> = waiting
             .values()
             .map(|entry| entry.key.as_str())
@@ -287,7 +332,8 @@ impl MongoOutbox {
         ahead.retain(|_, entry| search.mine.contains(&entry.key));
         search.ahead = ahead;
         search.given.extend(waiting.into_values().filter(|entry| search.mine.contains(&entry.key)));
-        (search.after, search.is_over) = (horizon.unwrap_or(i64::MAX), horizon.is_none());
+        search.is_over = horizon.is_none();
+        search.from = horizon.unwrap_or(search.from);
         Ok(search)
     }
 
@@ -352,16 +398,22 @@ impl Outbox for MongoOutbox {
                 let left = doc! { "$filter": {
                     "input": "$outbox", "cond": { "$not": { "$in": ["$$this.id", &ids] } },
                 } };
+                let stamps = doc! { "$map": { "input": "$outbox", "in": "$$this.stamp" } };
                 let none_left = doc! { "$eq": ["$outbox", []] };
                 let rest = vec![
                     doc! { "$set": { "outbox": left } },
-                    doc! { "$set": { "due": { "$cond": [&none_left, "$$REMOVE", { "$min": "$outbox.stamp" }] } } },
+                    // A path through what a stage before has made is not followed by every server.
+                    doc! { "$set": { "due": { "$cond": [&none_left, "$$REMOVE", { "$min": stamps }] } } },
                     doc! { "$set": { "outbox": { "$cond": [&none_left, "$$REMOVE", "$outbox"] } } },
                 ];
                 let embedded = SOURCES.into_iter().filter(|source| *source != OUTBOX);
                 let cleared = embedded.map(|source| {
                     let (these, rest) = (these.clone(), rest.clone());
-                    async move { self.db.collection(source).update_many(these, rest).await.map(drop) }
+                    async move {
+                        let source = self.db.collection(source);
+                        let by_event = Hint::Name(BY_EVENT.name.to_owned());
+                        source.update_many(these, rest).hint(by_event).await.map(drop)
+                    }
                 });
                 let alone = async {
                     self.db.collection(OUTBOX).delete_many(doc! { "_id": { "$in": &ids } }).await.map(drop)
@@ -393,5 +445,26 @@ impl Outbox for MongoOutbox {
         };
         let counts: Vec<i64> = self.db.run(STATS, try_join_all(SOURCES.map(count))).await?;
         Ok(OutboxStats { pending: u64::try_from(counts.iter().sum::<i64>()).unwrap_or(0) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_has_an_end_in_number_and_in_bytes() {
+        let of = |count: usize, bytes: usize| {
+            let entry = Bson::Document(doc! { "event": "x".repeat(bytes) });
+            check_room(&doc! { "outbox": vec![entry; count] }).map_err(|error| error.code())
+        };
+        assert_eq!(check_room(&doc! {}).map_err(|error| error.code()), Ok(()));
+        assert_eq!(of(MAX_WAITING - 1, 9), Ok(()));
+        assert_eq!(of(MAX_WAITING, 9), Err(Code::QueueFull));
+        assert_eq!(of(3, 1024 * 1024), Ok(()));
+        assert_eq!(of(4, 1024 * 1024), Err(Code::QueueFull));
+        let entry = |bytes| Bson::Document(doc! { "event": "x".repeat(bytes) });
+        assert!(check_entry(&entry(MAX_EVENT_BYTES)).is_ok());
+        assert!(check_entry(&entry(MAX_EVENT_BYTES + 1)).is_err());
     }
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use chat_core::error::{Code, Error, Result};
 use futures::future::BoxFuture;
-use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{IndexOptions, ReturnDocument};
+use mongodb::{Database, IndexModel};
 
-use crate::db::Db;
+use crate::db::{Db, SKEW};
 use crate::error::{Trouble, code, is_duplicate};
 use crate::operation::Operation;
 use crate::record::date;
@@ -26,6 +26,9 @@ const VERSIONS: &str = "schema";
 
 /// How long a node has a migration to itself without a word from it.
 const LEASE: Duration = Duration::from_secs(60);
+
+/// How often others look whether it is done.
+const WAIT: Duration = Duration::from_millis(200);
 
 /// A collection.
 pub(crate) struct Schema {
@@ -44,13 +47,16 @@ pub(crate) struct Index {
     pub(crate) partial: &'static [&'static str],
 }
 
-/// A change of documents that are there.
-pub(crate) struct Migration {
-    /// The version there is afterwards.
-    pub(crate) to: i32,
-    pub(crate) what: &'static str,
-    /// Repeats harmlessly: a node may die in the middle.
-    pub(crate) run: for<'a> fn(&'a Db) -> BoxFuture<'a, Result<(), Trouble>>,
+/// A change of documents that are there. Made by one node at a time, as long as that one lives.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// The version there is afterwards: one more than before.
+    pub to: i32,
+    /// What is changed, for people.
+    pub what: &'static str,
+    /// Changes it. Repeats harmlessly: a node may die in the middle, and the next one begins it again.
+    pub run: for<'a> fn(&'a Database) -> BoxFuture<'a, mongodb::error::Result<()>>,
 }
 
 /// Every collection but the one of versions.
@@ -237,28 +243,66 @@ async fn version(db: &Db, migrations: &[Migration]) -> Result<Option<i32>, Troub
 async fn migrate(db: &Db, migration: &Migration, migrations: &[Migration]) -> Result<()> {
     let node = rand::random::<i64>();
     loop {
-        let mine = db.run(MIGRATE, async {
-            if version(db, migrations).await?.is_some_and(|there| there >= migration.to) {
-                return Ok(None);
-            }
-            let now = db.now();
-            let free = doc! {
-                "_id": "version", "version": migration.to - 1,
-                "$or": [{ "until": { "$exists": false } }, { "until": { "$lte": date(now) } }, { "by": node }],
-            };
-            let mine = doc! { "$set": { "by": node, "until": date(now.after(LEASE)) } };
-            let versions = db.collection(VERSIONS);
-            let taken = versions.find_one_and_update(free, mine).return_document(ReturnDocument::After).await?;
-            Ok(Some(taken.is_some()))
-        });
-        match mine.await? {
+        match take(db, migration, migrations, node).await? {
             None => return Ok(()),
-            Some(false) => tokio::time::sleep(Duration::from_millis(200)).await,
-            Some(true) => break,
+            Some(false) => tokio::time::sleep(WAIT).await,
+            Some(true) => {
+                tracing::info!(to = migration.to, what = migration.what, "migrating");
+                tokio::select! {
+                    done = (migration.run)(db.database()) => {
+                        done.map_err(|said| crate::error::error(MIGRATE, Trouble::Said(said)))?;
+                        finish(db, migration, node).await?;
+                    }
+                    () = hold(db, migration, node) => {}
+                }
+            }
         }
     }
-    tracing::info!(to = migration.to, what = migration.what, "migrating");
-    (migration.run)(db).await.map_err(|trouble| crate::error::error(MIGRATE, trouble))?;
+}
+
+/// Whether a step is this node's to take now; `None` when it was taken.
+async fn take(db: &Db, migration: &Migration, migrations: &[Migration], node: i64) -> Result<Option<bool>> {
+    db.run(MIGRATE, async {
+        if version(db, migrations).await?.is_some_and(|there| there >= migration.to) {
+            return Ok(None);
+        }
+        let now = db.now();
+        let free = doc! {
+            "_id": "version",
+            "version": migration.to - 1,
+            "$or": [
+                { "until": { "$exists": false } },
+                { "until": { "$lte": date(now) } },
+                // Held by a clock that was wrong.
+                { "until": { "$gt": date(now.after(LEASE + SKEW)) } },
+                { "by": node },
+            ],
+        };
+        let mine = doc! { "$set": { "by": node, "until": date(now.after(LEASE)) } };
+        let versions = db.collection(VERSIONS);
+        let taken = versions.find_one_and_update(free, mine).return_document(ReturnDocument::After).await?;
+        Ok(Some(taken.is_some()))
+    })
+    .await
+}
+
+/// Holds a step for this node; ends when another has it.
+async fn hold(db: &Db, migration: &Migration, node: i64) {
+    loop {
+        tokio::time::sleep(LEASE / 3).await;
+        let held = db.run(MIGRATE, async {
+            let mine = doc! { "_id": "version", "version": migration.to - 1, "by": node };
+            let longer = doc! { "$set": { "until": date(db.now().after(LEASE)) } };
+            Ok(db.collection(VERSIONS).update_one(mine, longer).await?.matched_count == 1)
+        });
+        // What cannot be said now may be said the next time.
+        if matches!(held.await, Ok(false)) {
+            return;
+        }
+    }
+}
+
+async fn finish(db: &Db, migration: &Migration, node: i64) -> Result<()> {
     db.run(MIGRATE, async {
         let mine = doc! { "_id": "version", "version": migration.to - 1, "by": node };
         let done = doc! { "$set": { "version": migration.to }, "$unset": { "by": "", "until": "" } };

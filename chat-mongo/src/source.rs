@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use chat_core::clock::Timestamp;
 use chat_core::domain::user::ProfileUpdate;
 use chat_core::domain::{UserId, UserProfile};
-use chat_core::error::{Code, Result};
+use chat_core::error::{Code, Error, Result};
 use chat_core::event::{Envelope, UserProfileCreated, UserProfileDeleted, UserProfileUpdated};
 use chat_core::store::UserSource;
 use mongodb::ClientSession;
@@ -43,6 +43,20 @@ pub(crate) const SCHEMA: Schema = Schema { name: USERS, fields: &[("stamp", &["l
 
 /// How many are made together.
 const AT_ONCE: usize = 1_000;
+
+/// The most bytes of a profile: a host's may be longer than what a user may change.
+const MAX_PROFILE: usize = 64 * 1024;
+
+/// # Errors
+/// [`Code::PayloadTooLarge`].
+fn check(profile: &UserProfile) -> Result<()> {
+    let UserProfile { full_name, avatar, matricule, ministere, sexe, .. } = profile;
+    let others = [avatar, matricule, ministere, sexe].into_iter().flatten();
+    if others.chain([full_name]).map(String::len).sum::<usize>() > MAX_PROFILE {
+        return Err(Error::new(Code::PayloadTooLarge).with("max", MAX_PROFILE));
+    }
+    Ok(())
+}
 
 /// The truth about users. See the [module](self) for the layout.
 #[derive(Debug)]
@@ -126,6 +140,7 @@ impl UserSource for MongoSource {
     }
 
     async fn create_many(&self, profiles: &[UserProfile]) -> Result<Vec<bool>> {
+        profiles.iter().try_for_each(check)?;
         let mut answers = Vec::with_capacity(profiles.len());
         for some in profiles.chunks(AT_ONCE) {
             let mut made = self.db.run(CREATE, until_settled(|| self.make(some))).await?;

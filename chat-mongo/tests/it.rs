@@ -10,13 +10,18 @@
 )]
 
 mod it {
+    pub(crate) mod clocks;
     pub(crate) mod conversations;
     pub(crate) mod count;
     pub(crate) mod desk;
+    pub(crate) mod limits;
     pub(crate) mod messages;
+    pub(crate) mod plans;
     pub(crate) mod positions;
     pub(crate) mod schema;
+    pub(crate) mod shape;
     pub(crate) mod source;
+    pub(crate) mod wake;
 }
 
 use std::process::ExitCode;
@@ -25,11 +30,15 @@ use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
     let topics = [
+        it::clocks::trials(),
         it::conversations::trials(),
+        it::limits::trials(),
         it::messages::trials(),
+        it::plans::trials(),
         it::positions::trials(),
         it::schema::trials(),
         it::source::trials(),
+        it::wake::trials(),
     ];
     run_trials(topics.into_iter().flatten().collect())
 }

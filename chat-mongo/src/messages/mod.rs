@@ -15,6 +15,11 @@
 //! Whatever changes several documents is one transaction: a reply and its root, something hidden and its event, a pin
 //! and the list of them, a purge. A crash between two steps leaves nothing of it.
 //!
+//! # Limits
+//! The text, and names, types and addresses of attachments of a message have 1 MiB together, all users put 20 000 emojis on
+//! it, and 4 MiB or 1 000 events wait in it: so it stays below the 16 MB a document may have, and below what an index, an
+//! event or a transaction takes. What would exceed them is refused before it is sent.
+//!
 //! # Cost
 //! Round trips, when nobody is in the way:
 //!
@@ -36,6 +41,7 @@ mod append;
 mod change;
 mod history;
 mod lane;
+mod limits;
 mod pins;
 mod purge;
 mod record;
@@ -50,7 +56,7 @@ use chat_core::clock::Timestamp;
 use chat_core::domain::message::NewMessage;
 use chat_core::domain::page::{Paged, check_limit};
 use chat_core::domain::{ConversationId, Message, MessageId, Seq, UserId};
-use chat_core::error::Result;
+use chat_core::error::{Code, Result};
 use chat_core::event::DeleteType;
 use chat_core::store::messages::{
     Appended, Edit, Head, History, HistoryQuery, Hit, MAX_HISTORY, MAX_HITS, MAX_PURGE, MessageChanged,
@@ -226,7 +232,16 @@ fn find<'a>(collection: &'a Collection<Document>, filter: Document, index: &Inde
 #[async_trait]
 impl MessageStore for MongoMessages {
     async fn append_many(&self, messages: &[NewMessage]) -> Result<Vec<Result<Appended>>> {
-        self.append(messages).await
+        if messages.iter().all(|new| limits::check_new(new).is_ok()) {
+            return self.append(messages).await;
+        }
+        let checked: Vec<_> = messages.iter().map(limits::check_new).collect();
+        let fit = messages.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+        let fit: Vec<_> = fit.map(|(new, _)| new.clone()).collect();
+        let mut answers = self.append(&fit).await?.into_iter();
+        let lost = || Err(Code::Internal.into());
+        let answer = |checked: Result<()>| checked.and_then(|()| answers.next().unwrap_or_else(lost));
+        Ok(checked.into_iter().map(answer).collect())
     }
 
     async fn get_many(&self, messages: &[MessageId]) -> Result<Vec<Option<Message>>> {
@@ -260,6 +275,7 @@ impl MessageStore for MongoMessages {
     }
 
     async fn edit(&self, edit: &Edit) -> Result<MessageChanged> {
+        limits::check_edit(edit)?;
         self.change(EDIT, &edit.message, |message, now| rules::edit(message, edit, now)).await
     }
 
@@ -277,7 +293,14 @@ impl MessageStore for MongoMessages {
         emoji: &str,
         on: bool,
     ) -> Result<MessageChanged> {
-        self.change(REACT, message, |message, _| rules::react(message, user, emoji, on)).await
+        let react = |message: &mut Message, _| {
+            let event = rules::react(message, user, emoji, on)?;
+            if on {
+                limits::check_reactions(message)?;
+            }
+            Ok(event)
+        };
+        self.change(REACT, message, react).await
     }
 
     async fn pin(

@@ -5,22 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chat_core::domain::message::{NewMessage, ThreadPlace};
-use chat_core::domain::text::Query;
 use chat_core::domain::{ConversationId, Message, MessageId, Seq};
 use chat_core::error::{Effect, Result};
 use chat_core::event::DeleteType;
-use chat_core::store::messages::{Anchor, Edit, HistoryQuery, HistoryScope, Purge, SearchQuery};
+use chat_core::store::messages::{Anchor, Edit, HistoryQuery, HistoryScope, Purge};
 use chat_core::store::{MessageStore, MessageStoreExt};
-use chat_mongo::{Mongo, MongoConfig};
+use chat_mongo::Mongo;
 use chat_testkit::expect::{at_once, drained};
 use chat_testkit::proxy::{Protocol, Proxy, Request};
 use chat_testkit::server::{FailPoint, Failure, Mongo as Server};
 use chat_testkit::wait::eventually;
 use chat_testkit::{Absent, sample, trials};
-use mongodb::Client;
-use mongodb::bson::{Bson, Document, doc};
-use mongodb::event::EventHandler;
-use mongodb::event::command::CommandEvent;
 use parking_lot::Mutex;
 
 use super::desk::{fresh, server};
@@ -32,7 +27,6 @@ trials! { needs "mongo":
     a_write_that_is_refused_once_is_made_once,
     a_lost_answer_changes_nothing_twice,
     what_was_acknowledged_survives_a_killed_server,
-    every_question_is_answered_from_its_index,
 }
 
 fn here() -> ConversationId {
@@ -54,7 +48,7 @@ async fn all(messages: &dyn MessageStore) -> Vec<Message> {
     let mut all: Vec<Message> = Vec::new();
     loop {
         let anchor = Anchor::After(all.last().map_or(Seq::ZERO, |message| message.seq));
-        let page = messages.history(&query(HistoryScope::Everything, anchor)).await.unwrap();
+        let page = messages.history(&query(anchor)).await.unwrap();
         all.extend(page.messages);
         if !page.more_after {
             return all;
@@ -62,7 +56,8 @@ async fn all(messages: &dyn MessageStore) -> Vec<Message> {
     }
 }
 
-fn query(scope: HistoryScope, anchor: Anchor) -> HistoryQuery {
+fn query(anchor: Anchor) -> HistoryQuery {
+    let scope = HistoryScope::Everything;
     HistoryQuery { conversation: here(), viewer: None, scope, anchor, limit: 100 }
 }
 
@@ -309,132 +304,5 @@ async fn what_was_acknowledged_survives_a_killed_server() -> std::result::Result
     assert_eq!(stored, *ledger.lock(), "after {answers:?} unknown effects");
     let sent = drained(&*nodes[0].outbox).await;
     assert_eq!(sent.len(), stored.len(), "one event each");
-    Ok(())
-}
-
-/// What was asked of a database.
-type Asked = Arc<Mutex<Vec<Document>>>;
-
-fn watched(config: MongoConfig) -> (MongoConfig, Asked) {
-    let asked = Asked::default();
-    let (told, database) = (Arc::clone(&asked), config.database.clone());
-    let config = config.on_command(EventHandler::callback(move |event| {
-        if let CommandEvent::Started(started) = event {
-            let is_question = matches!(started.command_name.as_str(), "find" | "aggregate");
-            if is_question && started.db == database {
-                told.lock().push(started.command);
-            }
-        }
-    }));
-    (config, asked)
-}
-
-/// Every stage of a plan.
-fn stages<'a>(plan: &'a Document, found: &mut Vec<&'a Document>) {
-    if plan.contains_key("stage") {
-        found.push(plan);
-    }
-    for (_, value) in plan {
-        match value {
-            Bson::Document(inner) => stages(inner, found),
-            Bson::Array(inner) => {
-                inner.iter().filter_map(Bson::as_document).for_each(|inner| stages(inner, found))
-            }
-            _ => {}
-        }
-    }
-}
-
-async fn every_question_is_answered_from_its_index() -> std::result::Result<(), Absent> {
-    const COUNT: usize = 3_000;
-    let server = server()?;
-    let (config, asked) = watched(fresh(server.url()));
-    let mongo = Mongo::connect(&config).await.unwrap();
-    mongo.ensure().await.unwrap();
-    let messages = &*mongo.messages;
-    let (ann, root) = (sample::user("ann"), sample::text(&here(), &sample::user("ann"), "apple root"));
-    messages.append(&root).await.unwrap();
-    let new = |nth: usize| match nth % 3 {
-        0 => reply(&root.id),
-        _ => sample::text(&here(), &ann, if nth % 100 == 1 { "apple pie" } else { "something else" }),
-    };
-    let new: Vec<_> = (0..COUNT).map(new).collect();
-    for part in new.chunks(500) {
-        for answer in messages.append_many(part).await.unwrap() {
-            answer.unwrap();
-        }
-    }
-    messages.delete(&new[1].id, &ann, DeleteType::ForMe).await.unwrap();
-    messages.pin(&root.id, &ann, true, None).await.unwrap();
-    asked.lock().clear();
-
-    let middle = Seq(COUNT as u64 / 2);
-    for scope in [HistoryScope::Everything, HistoryScope::Main, HistoryScope::Thread(root.id.clone())] {
-        for anchor in [Anchor::Latest, Anchor::Before(middle), Anchor::After(middle), Anchor::Around(middle)]
-        {
-            for viewer in [None, Some(ann.clone())] {
-                let query = HistoryQuery { viewer, ..query(scope.clone(), anchor) };
-                assert_eq!(messages.history(&query).await.unwrap().messages.len(), 100);
-            }
-        }
-    }
-    messages.heads(Some(&ann), &[here()]).await.unwrap();
-    messages.pinned(&here()).await.unwrap();
-    for words in ["apple", "apple pi", "app"] {
-        let words = Query::new(words).unwrap();
-        let query =
-            SearchQuery { conversations: vec![here()], viewer: ann.clone(), words, after: None, limit: 10 };
-        let page = messages.search(&query).await.unwrap();
-        assert_eq!(page.items.len(), 10);
-        messages.search(&SearchQuery { after: page.next, ..query }).await.unwrap();
-    }
-    // The lane has forgotten where it was; and a repeat.
-    let other = Mongo::connect(&config).await.unwrap();
-    let mut keyed = sample::text(&here(), &ann, "text");
-    keyed.client_key = Some(sample::key("k"));
-    for duplicate in [false, true] {
-        assert_eq!(other.messages.append(&keyed).await.unwrap().duplicate, duplicate);
-    }
-    other.messages.delete(&new[0].id, &ann, DeleteType::ForEveryone).await.unwrap();
-    let before = chat_core::clock::Timestamp::from_millis(u64::MAX >> 12);
-    let purge = Purge { conversation: here(), before, hold: Vec::new(), after: Seq::ZERO, limit: 10 };
-    assert_eq!(messages.purge(&purge).await.unwrap().items.len(), 10);
-
-    let database = Client::with_uri_str(config.url.expose()).await.unwrap().database(&config.database);
-    let asked = std::mem::take(&mut *asked.lock());
-    let mut seen = BTreeSet::new();
-    for mut command in asked {
-        for of_session in
-            ["lsid", "$db", "$clusterTime", "txnNumber", "autocommit", "startTransaction", "readConcern"]
-        {
-            command.remove(of_session);
-        }
-        let hint = command.get_str("hint").ok().map(str::to_owned);
-        let explain = doc! { "explain": command.clone(), "verbosity": "executionStats" };
-        let answer = database.run_command(explain).await.unwrap();
-        let plan = answer.get_document("queryPlanner").unwrap().get_document("winningPlan").unwrap();
-        let mut found = Vec::new();
-        stages(plan, &mut found);
-        let name = |stage: &Document| stage.get_str("stage").unwrap().to_owned();
-        let names: Vec<_> = found.iter().map(|stage| name(stage)).collect();
-        assert!(!names.iter().any(|name| name == "SORT" || name == "COLLSCAN"), "{names:?} of {command}");
-        if let Some(hint) = hint {
-            let is_used = |stage: &&Document| {
-                stage.get_str("indexName").is_ok_and(|index| index == hint) && name(stage) == "IXSCAN"
-            };
-            assert!(found.iter().any(is_used), "not from {hint}: {command}: {plan}");
-            seen.insert(hint);
-        }
-        if server.is_mongod() {
-            let stats = answer.get_document("executionStats").unwrap();
-            let number =
-                |name| stats.get(name).and_then(|n| n.as_i64().or(n.as_i32().map(i64::from))).unwrap();
-            assert!(number("totalDocsExamined") <= number("nReturned") + 2, "{command}: {stats}");
-        }
-    }
-    assert!(
-        seen.iter().map(String::as_str).eq(["client_key", "main", "place", "terms", "thread"]),
-        "{seen:?}"
-    );
     Ok(())
 }
