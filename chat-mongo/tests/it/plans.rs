@@ -22,9 +22,11 @@ use chat_core::store::{
     ConversationStore, FileStore, MessageStore, MessageStoreExt, Outbox, PositionStore, PositionStoreExt,
     UserSource,
 };
+use chat_mongo::schema::Migration;
 use chat_mongo::{Mongo, MongoConfig};
 use chat_testkit::{Absent, sample, trials};
 use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, stream};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::event::EventHandler;
 use mongodb::event::command::CommandEvent;
@@ -97,10 +99,8 @@ async fn fill(mongo: &Mongo, database: &Database) -> MessageId {
     }
     let messages = database.collection::<Document>("messages");
     let quickly = WriteConcern::builder().w(Acknowledgment::Nodes(1)).journal(false).build();
-    let kinds: Vec<Document> = {
-        use futures::TryStreamExt;
-        messages.find(doc! {}).sort(doc! { "seq": 1 }).await.unwrap().try_collect().await.unwrap()
-    };
+    let kinds: Vec<Document> =
+        { messages.find(doc! {}).sort(doc! { "seq": 1 }).await.unwrap().try_collect().await.unwrap() };
     let began = kinds[0].get_datetime("createdAt").unwrap().timestamp_millis();
     let at = |nth: i64| mongodb::bson::DateTime::from_millis(began + nth);
     let like = |nth: usize| {
@@ -380,20 +380,26 @@ async fn every_question_is_answered_from_its_index() -> Result<(), Absent> {
     ask_conversations(&mongo).await;
     ask_files_and_users(&mongo).await;
     ask_outbox(&mongo).await;
+    let nothing = Migration { to: 2, what: "nothing", run: |_| Box::pin(async { Ok(()) }) };
+    mongo.ensure_with(&[nothing]).await.unwrap();
     let asked = std::mem::take(&mut *asked.lock());
-    let mut explained = BTreeMap::new();
-    for question in asked.values() {
-        // Counts are modelled where the server is no mongod.
-        let verbosity = if server.is_mongod() { "executionStats" } else { "queryPlanner" };
-        let explain = doc! { "explain": question.command.clone(), "verbosity": verbosity };
-        let answer =
-            database.run_command(explain).await.unwrap_or_else(|e| panic!("{}: {e:?}", question.shape));
-        explained.insert(question.shape.as_str(), index(question, &answer));
-        if server.is_mongod() {
-            sparing(question, &answer);
+    // Counts are modelled where the server is no mongod.
+    let verbosity = if server.is_mongod() { "executionStats" } else { "queryPlanner" };
+    let explain = |question: Question| {
+        let (database, explain) =
+            (&database, doc! { "explain": question.command.clone(), "verbosity": verbosity });
+        async move {
+            let answer = database.run_command(explain).await;
+            let answer = answer.unwrap_or_else(|error| panic!("{}: {error:?}", question.shape));
+            if server.is_mongod() {
+                sparing(&question, &answer);
+            }
+            (question.shape.clone(), index(&question, &answer))
         }
-    }
-    let explained: Vec<_> = explained.iter().map(|(shape, index)| (*shape, index.as_str())).collect();
+    };
+    let explained = stream::iter(asked.into_values()).map(explain).buffer_unordered(4);
+    let explained: BTreeMap<_, _> = explained.collect().await;
+    let explained: Vec<_> = explained.iter().map(|(shape, index)| (shape.as_str(), index.as_str())).collect();
     let there: Vec<_> = explained.iter().filter(|row| !EXPLAINED.contains(row)).collect();
     let gone: Vec<_> = EXPLAINED.iter().filter(|row| !explained.contains(row)).collect();
     assert!(there.is_empty() && gone.is_empty(), "not written down: {there:#?}, never asked: {gone:#?}");
@@ -402,9 +408,12 @@ async fn every_question_is_answered_from_its_index() -> Result<(), Absent> {
 
 /// A real server reads no more documents than it gives or changes, and a few.
 ///
-/// What a list leaves out by kind or archive it has read: it ranks all conversations of a user anyway.
+/// What a list leaves out by kind or archive it has read: it ranks all conversations of a user anyway. And how much waits in
+/// the outbox is counted where it waits.
 fn sparing(question: &Question, answer: &Document) {
-    if question.shape.starts_with("find members {userId: ?, ") {
+    let is_list = question.shape.starts_with("find members {userId: ?, ");
+    let is_stats = question.shape.contains("$match {due: {$exists: true}}, $group");
+    if is_list || is_stats {
         return;
     }
     let mut stats = Vec::new();

@@ -185,6 +185,7 @@ pub(crate) const EXPLAINED: &[(&str, &str)] = &[
     ("find users {_id: {$in: ?}}", "_id_"),
     ("findAndModify conversations {_id: ?}", "_id_"),
     ("findAndModify files {_id: ?, expiresAt: {$exists: false}, keys: {$ne: ?}}", "_id_"),
+    ("findAndModify schema {_id: ?, version: ?, $or: [{until: {$exists: false}}, {until: {$lte: ?}}, {until: {$gt: ?}}, {by: ?}]}", "_id_"),
     ("update claims {_id: {$in: ?}}", "_id_"),
     ("update conversations {_id: ?, lastActivity.seq: {$lt: ?}}", "_id_"),
     ("update conversations {_id: ?, version: ?}", "_id_"),
@@ -198,5 +199,6 @@ pub(crate) const EXPLAINED: &[(&str, &str)] = &[
     ("update pins {_id: ?}", "_id_"),
     ("update positions {_id: ?, version: ?}", "_id_"),
     ("update positions {due: {$exists: true}, outbox.id: {$in: ?}} from outbox_event", "outbox_event"),
+    ("update schema {_id: ?, version: ?, by: ?}", "_id_"),
     ("update users {_id: ?, stamp: ?}", "_id_"),
 ];
