@@ -94,7 +94,8 @@ fn publish(stage: &Stage, encoding: Encoding, batch: usize) -> Row {
         let (publisher, sample) = (Arc::clone(&publisher), Arc::clone(&sample));
         async move {
             let event = |(n, event): (usize, &Envelope)| {
-                let id = EventId::new(format!("{task:02}-{nth:010}-{n:04}-{:016x}", nth * 0x9e37)).unwrap();
+                // Ids are UUIDs, as derived ones are.
+                let id = EventId::new(format!("{task:08x}-{n:04x}-5000-8000-{nth:012x}")).unwrap();
                 Envelope { id, ..event.clone() }
             };
             let events: Vec<_> = sample.iter().enumerate().map(event).collect();

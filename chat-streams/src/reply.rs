@@ -68,12 +68,8 @@ impl FromRedisValue for Appended {
         let (life, room) = (text(items.next()?)?, number::<i64>(items.next()?)?);
         let entry = |value| {
             let place = text(value)?;
-            let parsed = |id: &str| id.parse().map_err(|_| ParsingError::from("no entry id"));
-            match place.split_at_checked(1) {
-                Some(("+", id)) => Ok((parsed(id)?, true)),
-                Some(("=", id)) => Ok((parsed(id)?, false)),
-                _ => Err("no place".into()),
-            }
+            let (id, is_new) = place.strip_prefix('=').map_or((place.as_str(), true), |id| (id, false));
+            Ok((id.parse().map_err(|_| ParsingError::from("no entry id"))?, is_new))
         };
         let entries = items.0.map(entry).collect::<Parsed<_>>()?;
         Ok(Self { life, room: u64::try_from(room).ok(), entries })

@@ -33,6 +33,7 @@ mod it {
     pub(crate) mod lost_replies;
     pub(crate) mod monitor;
     pub(crate) mod neighbours;
+    pub(crate) mod publishing;
     pub(crate) mod restarts;
     pub(crate) mod sole;
     pub(crate) mod together;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         it::lost_replies::trials(),
         it::monitor::trials(),
         it::neighbours::trials(),
+        it::publishing::trials(),
         it::restarts::trials(),
         it::sole::trials(),
         it::together::trials(),

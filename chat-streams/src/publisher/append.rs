@@ -8,6 +8,7 @@ use chat_core::error::Result;
 use chat_core::event::{Envelope, Topic, wire};
 use chat_core::store::events::REPEAT_WINDOW;
 use chat_redis::driver::Command;
+use uuid::Uuid;
 
 use crate::options::Encoding;
 use crate::script::PUBLISH;
@@ -24,6 +25,12 @@ const MOST_FIELDS: usize = 2_000;
 struct Written {
     id: EventId,
     fields: Vec<(Cow<'static, str>, String)>,
+}
+
+impl Written {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| name.as_ref())
+    }
 }
 
 /// What one caller appends to one stream at once; at most [`EVENTS_AT_ONCE`].
@@ -76,6 +83,7 @@ impl Part {
 /// before.
 pub(super) fn script(streams: &Streams, topic: Topic, parts: &[&Part], coming: usize) -> Result<Command> {
     let options = streams.options();
+    let events: Vec<&Written> = parts.iter().flat_map(|part| &part.events).collect();
     let mut command = streams
         .script(&PUBLISH, streams.place(topic)?)
         .arg(format!("{:08x}", rand::random::<u32>()))
@@ -84,12 +92,34 @@ pub(super) fn script(streams: &Streams, topic: Topic, parts: &[&Part], coming: u
         .arg(coming)
         .arg(u8::from(options.ignore_foreign_groups))
         .arg(streams.store().kept_for(REPEAT_WINDOW * 2))
-        .arg(parts.iter().map(|part| part.len()).sum::<usize>());
-    for event in parts.iter().flat_map(|part| &part.events) {
-        command = command.arg(event.id.as_str()).arg(event.fields.len() * 2);
-        for (name, value) in &event.fields {
-            command = command.arg(name.as_ref()).arg(value.as_str());
+        .arg(events.len());
+    for event in &events {
+        command = match packed(&event.id) {
+            Some(bytes) => command.arg(bytes.as_slice()),
+            None => command.arg(event.id.as_str()),
+        };
+    }
+    for run in events.chunk_by(|one, next| one.names().eq(next.names())) {
+        let names = || run.first().into_iter().flat_map(|event| event.names());
+        command = command.arg(run.len()).arg(names().count());
+        for name in names() {
+            command = command.arg(name);
+        }
+        for (_, value) in run.iter().flat_map(|event| &event.fields) {
+            command = command.arg(value.as_str());
         }
     }
     Ok(command)
+}
+
+/// A UUID, as which it is remembered: its bytes after one that no id holds.
+fn packed(id: &EventId) -> Option<[u8; 17]> {
+    let uuid = Uuid::try_parse(id.as_str()).ok()?;
+    // Written in another way it is another id.
+    if uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) != id.as_str() {
+        return None;
+    }
+    let mut bytes = [1; 17];
+    bytes.iter_mut().skip(1).zip(uuid.into_bytes()).for_each(|(place, byte)| *place = byte);
+    Some(bytes)
 }

@@ -75,7 +75,7 @@ async fn fifty_times_the_length_later_a_stream_is_as_long_as_it_was() -> Result<
     assert!(memory < 400_000, "{memory} bytes for {} entries", length(&log));
     let beside = beside(&log);
     let remembered = beside["ids:new"] + beside.get("ids:old").copied().unwrap_or(0);
-    assert!(remembered < 1_500_000, "{remembered} bytes for the ids of twenty minutes: 6000");
+    assert!(remembered < 720_000, "{remembered} bytes for the ids of twenty minutes: 6000");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::log::{IDLE, Log, TOPIC, ack, connect, fetch, lag, name, named, notice
 
 trials! { needs "redis":
     a_publisher_is_told_what_it_wrote,
+    a_publisher_is_told_which_of_a_batch_it_wrote,
     a_member_gets_what_it_was_given,
     what_was_reclaimed_is_given_again,
     an_acknowledgement_happens_once,
@@ -76,6 +77,29 @@ async fn a_publisher_is_told_what_it_wrote() -> Result<(), Absent> {
     assert_eq!(named(&fetch(&broken.member, 10).await), ["a1", "a2"], "each once");
     let repeated = publisher.publish_many(&[notice("a1")]).await.unwrap();
     assert_eq!(repeated, [Published::Suppressed(a1.clone())]);
+    Ok(())
+}
+
+async fn a_publisher_is_told_which_of_a_batch_it_wrote() -> Result<(), Absent> {
+    let broken = Broken::new().await?;
+    let publisher = broken.streams.publisher();
+    let old = publisher.publish_many(&["a1", "b1"].map(notice)).await.unwrap();
+    let before = broken.lose_the_next_reply();
+    let batch = ["b1", "a2", "a1", "b2", "a2", "b1", "c1"].map(notice);
+    let answers = publisher.publish_many(&batch).await.unwrap();
+    broken.was_lost(before);
+    let [_, Published::Durable(a2), _, Published::Durable(b2), _, _, Published::Durable(c1)] =
+        answers.as_slice()
+    else {
+        panic!("{answers:?}")
+    };
+    let [Published::Durable(a1), Published::Durable(b1)] = old.as_slice() else { panic!("{old:?}") };
+    let repeats = [(0, b1), (2, a1), (4, a2), (5, b1)];
+    assert!(repeats.into_iter().all(|(nth, at)| answers[nth] == Published::Suppressed(at.clone())));
+    assert_eq!(named(&fetch(&broken.member, 10).await), ["a1", "b1", "a2", "b2", "c1"], "each once");
+    // Each stands where it was said to stand, whoever asks.
+    let again = publisher.publish_many(&["a2", "b2", "c1"].map(notice)).await.unwrap();
+    assert_eq!(again, [a2, b2, c1].map(|at| Published::Suppressed(at.clone())));
     Ok(())
 }
 
