@@ -135,6 +135,18 @@ macro_rules! codes {
 }
 
 codes! {
+    AuditInvalid = "chat.audit.invalid" InvalidInput 422 {
+        en: "The audit entry is not valid: {reason}.",
+        fr: "L'entrée d'audit n'est pas valide : {reason}.",
+        de: "Der Protokolleintrag ist ungültig: {reason}.",
+        it: "La voce di audit non è valida: {reason}.",
+    }
+    AuditNotFound = "chat.audit.not_found" NotFound 404 {
+        en: "Audit entry not found.",
+        fr: "Entrée d'audit introuvable.",
+        de: "Protokolleintrag nicht gefunden.",
+        it: "Voce di audit non trovata.",
+    }
     AuthExpired = "chat.auth.expired" Unauthenticated 401 {
         en: "Your sign-in has expired.",
         fr: "Votre session a expiré.",

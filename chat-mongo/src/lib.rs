@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod audit;
 pub mod config;
 pub mod conversations;
 pub mod files;
@@ -26,6 +27,7 @@ use chat_core::Chat;
 use chat_core::error::Result;
 use chat_core::service::ChatBuilder;
 
+pub use audit::MongoAudit;
 pub use config::MongoConfig;
 pub use conversations::MongoConversations;
 pub use files::MongoFiles;
@@ -52,6 +54,8 @@ pub struct Mongo {
     pub conversations: Arc<MongoConversations>,
     /// What files there are.
     pub files: Arc<MongoFiles>,
+    /// What moderators and rules did.
+    pub audit: Arc<MongoAudit>,
     /// The truth about users.
     pub source: Arc<MongoSource>,
     db: Db,
@@ -71,6 +75,7 @@ impl Mongo {
             positions: Arc::new(MongoPositions::new(db.clone())),
             conversations: Arc::new(MongoConversations::new(db.clone())),
             files: Arc::new(MongoFiles::new(db.clone())),
+            audit: Arc::new(MongoAudit::new(db.clone())),
             source: Arc::new(MongoSource::new(db.clone())),
             db,
         })

@@ -1,15 +1,17 @@
 //! Values as documents and back. Times are dates, so that the database's own tools understand them.
 
+use std::collections::BTreeMap;
+
 use chat_core::clock::Timestamp;
 use chat_core::domain::Seq;
-use mongodb::bson::{Bson, DateTime, Document, deserialize_from_document, serialize_to_document};
+use mongodb::bson::{Bson, DateTime, Document, deserialize_from_document, doc, serialize_to_document};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Trouble;
 
 /// The fields that are times, wherever they are but in what the host keeps for itself.
-const TIMES: [&str; 10] = [
+const TIMES: [&str; 11] = [
     "at",
     "until",
     "createdAt",
@@ -17,6 +19,7 @@ const TIMES: [&str; 10] = [
     "joinedAt",
     "lastReplyAt",
     "replacedAt",
+    "settledAt",
     "updatedAt",
     "uploadedAt",
     "expiresAt",
@@ -38,6 +41,20 @@ pub(crate) fn from_document<T: DeserializeOwned>(mut document: Document) -> Resu
         from_dates(value);
     }
     Ok(deserialize_from_document(document)?)
+}
+
+/// A map of texts as a list of pairs: its names may look like anything.
+pub(crate) fn pairs(map: &BTreeMap<String, String>) -> Vec<Bson> {
+    map.iter().map(|(name, value)| Bson::Document(doc! { "k": name, "v": value })).collect()
+}
+
+/// A list of pairs as a map; `None` when it is something else.
+pub(crate) fn from_pairs(pairs: &Bson) -> Option<BTreeMap<String, String>> {
+    let pair = |pair: &Bson| {
+        let pair = pair.as_document()?;
+        Some((pair.get_str("k").ok()?.to_owned(), pair.get_str("v").ok()?.to_owned()))
+    };
+    pairs.as_array()?.iter().map(pair).collect()
 }
 
 /// A time as a date.

@@ -68,6 +68,7 @@ pub(crate) const ALL: &[Schema] = &[
     crate::conversations::SCHEMA,
     crate::conversations::MEMBERS_SCHEMA,
     crate::files::SCHEMA,
+    crate::audit::SCHEMA,
     crate::source::SCHEMA,
     crate::outbox::SCHEMA,
     crate::outbox::CLAIMS_SCHEMA,

@@ -57,5 +57,5 @@ async fn offer(url: &str, namespace: &Namespace) -> Result<Offer, Absent> {
     let offer = Offer::new(clock).messages(mongo.messages).outbox(mongo.outbox).positions(mongo.positions);
     // What takes a second in memory takes minutes here.
     let offer = offer.histories(100);
-    Ok(offer.conversations(mongo.conversations).files(mongo.files).source(mongo.source))
+    Ok(offer.conversations(mongo.conversations).files(mongo.files).audit(mongo.audit).source(mongo.source))
 }

@@ -77,7 +77,7 @@ pub fn switched(mut offer: Offer) -> Offer {
         )* };
     }
     behind_the_switch! {
-        cache presence unread rooms limits messages positions conversations files users source outbox publisher
+        cache presence unread rooms limits messages positions conversations files audit users source outbox publisher
         tail dead_letters
     }
     offer.consumers = offer.consumers.take().map(|consumers| behind(consumers, &switch));

@@ -7,8 +7,9 @@ use chat_core::error::Result;
 use chat_core::event::Topic;
 use chat_core::memory::Memory;
 use chat_core::store::{
-    Cache, ConversationStore, DeadLetters, EventConsumer, EventPublisher, EventTail, FileStore, MessageStore,
-    Outbox, PositionStore, PresenceStore, RateLimiter, RoomStore, UnreadStore, UserSource, UserStore,
+    AuditLog, Cache, ConversationStore, DeadLetters, EventConsumer, EventPublisher, EventTail, FileStore,
+    MessageStore, Outbox, PositionStore, PresenceStore, RateLimiter, RoomStore, UnreadStore, UserSource,
+    UserStore,
 };
 use futures::future::BoxFuture;
 
@@ -86,6 +87,7 @@ offer! {
     positions: Arc<dyn PositionStore>, "read positions, over the messages offered.";
     conversations: Arc<dyn ConversationStore>, "conversations.";
     files: Arc<dyn FileStore>, "files.";
+    audit: Arc<dyn AuditLog>, "an audit log.";
     users: Arc<dyn UserStore>, "a profile cache.";
     source: Arc<dyn UserSource>, "a source of profiles.";
     outbox: Arc<dyn Outbox>, "the outbox of the truth offered.";
@@ -117,6 +119,7 @@ impl Offer {
             .positions(memory.positions)
             .conversations(memory.conversations)
             .files(memory.files)
+            .audit(memory.audit)
             .users(memory.users)
             .source(memory.source)
             .outbox(memory.outbox)

@@ -96,6 +96,18 @@ macro_rules! ports {
                 delete(file: &FileId, by: &UserId, physical: bool) -> bool;
                 list(conversation: &ConversationId, page: &Page<FileId>) -> Paged<FileRecord, FileId>;
             }
+            AuditLog, AuditBug {
+                append(entry: &AuditEntry) -> AuditRecord;
+                settle(id: &AuditId, outcome: AuditOutcome) -> AuditRecord;
+                get_many(ids: &[AuditId]) -> Vec<Option<AuditRecord>>;
+                list(
+                    chain: Option<&ConversationId>,
+                    filter: &AuditFilter,
+                    page: &Page<Seq>
+                ) -> Paged<AuditRecord, Seq>;
+                pending(before: Timestamp, page: &Page<PendingCursor>) -> Paged<AuditRecord, PendingCursor>;
+                stats(chain: Option<&ConversationId>, since: Timestamp) -> AuditStats;
+            }
             UserStore, UserBug {
                 get_many(users: &[UserId]) -> Vec<Option<UserProfile>>;
                 put_many(profiles: &[UserProfile]) -> Vec<bool>;
@@ -146,12 +158,13 @@ pub(crate) mod names {
     pub(crate) use chat_core::domain::presence::{ChosenStatus, Lapse, PresenceStats};
     pub(crate) use chat_core::domain::user::ProfileUpdate;
     pub(crate) use chat_core::domain::{
-        ClientKey, Conversation, ConversationId, EventId, FileId, FileRecord, LastActivity, Member, Message,
-        MessageId, Page, Paged, Presence, ReadPosition, Receipts, RoomId, RoomRole, Seq, SessionId,
-        Transition, Unread, UserId, UserProfile, Visibility,
+        AuditEntry, AuditId, AuditRecord, ClientKey, Conversation, ConversationId, EventId, FileId,
+        FileRecord, LastActivity, Member, Message, MessageId, Page, Paged, Presence, ReadPosition, Receipts,
+        RoomId, RoomRole, Seq, SessionId, Transition, Unread, UserId, UserProfile, Visibility,
     };
     pub(crate) use chat_core::error::{Error, Result};
     pub(crate) use chat_core::event::{DeleteType, Envelope, Topic};
+    pub(crate) use chat_core::store::audit::{AuditFilter, AuditOutcome, AuditStats, PendingCursor};
     pub(crate) use chat_core::store::cache::{CacheEntry, CacheScope, Generation, Lookup, Put};
     pub(crate) use chat_core::store::conversations::{
         Change, Changed, ConversationCursor, ConversationFilter, Created, Membership, NewConversation,
@@ -172,7 +185,7 @@ pub(crate) mod names {
     pub(crate) use chat_core::store::unread::{Advance, Recorded, UnreadTruth};
     pub(crate) use chat_core::store::users::UserStoreStats;
     pub(crate) use chat_core::store::{
-        Cache, ConversationStore, DeadLetters, EventConsumer, EventPublisher, EventTail, FileStore,
+        AuditLog, Cache, ConversationStore, DeadLetters, EventConsumer, EventPublisher, EventTail, FileStore,
         MessageStore, Outbox, PositionStore, PresenceStore, RateLimiter, RoomStore, UnreadStore, UserSource,
         UserStore,
     };

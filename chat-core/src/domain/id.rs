@@ -149,6 +149,7 @@ ids! {
     MessageId, Message, "A message. Identity only: order comes from `Seq`.";
     FileId, File, "A file's metadata.";
     EventId, Event, "An event, derived from its cause: the same change always has the same id.";
+    AuditId, Audit, "A deed in the audit log.";
     ClientKey, Client, "What a client calls its own request, so that a repeat is recognised.";
 }
 

@@ -1,5 +1,6 @@
 //! The language of chat: pure values with total constructors. No async, no storage, no clock.
 
+pub mod audit;
 pub mod conversation;
 pub mod file;
 pub mod id;
@@ -12,10 +13,11 @@ pub mod role;
 pub mod text;
 pub mod user;
 
+pub use audit::{AuditAction, AuditActor, AuditEntry, AuditRecord, AuditState, AuditTrigger};
 pub use conversation::{Conversation, ConversationKind, LastActivity};
 pub use file::{Attachment, FileRecord};
 pub use id::{
-    ClientKey, ConversationId, DeviceId, EventId, FileId, MessageId, RoomId, Seq, SessionId, UserId,
+    AuditId, ClientKey, ConversationId, DeviceId, EventId, FileId, MessageId, RoomId, Seq, SessionId, UserId,
 };
 pub use member::{Member, MemberSettings, Mute};
 pub use message::{Mentions, Message, MessageKind};

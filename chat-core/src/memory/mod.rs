@@ -3,6 +3,7 @@
 //! It keeps the same promises as every other backend, concurrency included, and is proved by the same kit. A restart
 //! loses everything. What holds derived state is bounded; the truth grows with what is said.
 
+mod audit;
 mod cache;
 mod conversations;
 mod events;
@@ -19,6 +20,7 @@ mod users;
 
 use std::sync::Arc;
 
+pub use audit::MemoryAudit;
 pub use cache::MemoryCache;
 pub use conversations::MemoryConversations;
 pub use events::{MemoryConsumer, MemoryEvents};
@@ -40,6 +42,8 @@ use crate::clock::{Clock, SystemClock};
 pub struct Memory {
     /// The cache.
     pub cache: Arc<MemoryCache>,
+    /// What moderators and rules did.
+    pub audit: Arc<MemoryAudit>,
     /// Presence.
     pub presence: Arc<MemoryPresence>,
     /// Unread counts.
@@ -74,6 +78,7 @@ impl Memory {
         let messages = Arc::new(MemoryMessages::new(Arc::clone(&clock), Arc::clone(&outbox)));
         Self {
             cache: Arc::new(MemoryCache::new(Arc::clone(&clock))),
+            audit: Arc::new(MemoryAudit::new(Arc::clone(&clock))),
             unread: Arc::new(MemoryUnread::new()),
             limits: Arc::new(MemoryRateLimiter::new(Arc::clone(&clock))),
             rooms: Arc::new(MemoryRooms::new(Arc::clone(&clock), Arc::clone(&presence) as _)),

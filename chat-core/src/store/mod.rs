@@ -16,6 +16,7 @@
 #[macro_use]
 mod port;
 
+pub mod audit;
 pub mod cache;
 pub mod change;
 pub mod conversations;
@@ -30,6 +31,7 @@ pub mod rooms;
 pub mod unread;
 pub mod users;
 
+pub use audit::{AuditLog, AuditLogExt};
 pub use cache::{Cache, CacheExt};
 pub use conversations::{ConversationStore, ConversationStoreExt};
 pub use events::{DeadLetters, DeadLettersExt, EventConsumer, EventPublisher, EventPublisherExt, EventTail};

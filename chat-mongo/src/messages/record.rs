@@ -1,6 +1,6 @@
 //! A message as a document and back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use chat_core::clock::Timestamp;
 use chat_core::domain::{Message, UserId, text};
@@ -10,7 +10,7 @@ use mongodb::bson::{Bson, Document, doc};
 use crate::error::{Trouble, corrupt};
 use crate::message_index::EVERYONE;
 use crate::outbox;
-use crate::record::{from_document, place, to_document};
+use crate::record::{from_document, from_pairs, pairs, place, to_document};
 
 /// Every message that is not deleted is found by this: no word is empty.
 pub(super) const LIVE: &str = "";
@@ -58,9 +58,7 @@ pub(super) fn document(message: &Message) -> Result<Document, Trouble> {
         // A key that is not there is in no index.
         document.remove("clientKey");
     }
-    // Names of the sender's, which may look like anything.
-    let pair = |(name, value): (&String, &String)| Bson::Document(doc! { "k": name, "v": value });
-    document.insert("metadata", message.metadata.iter().map(pair).collect::<Vec<_>>());
+    document.insert("metadata", pairs(&message.metadata));
     if message.thread.as_ref().is_none_or(|thread| thread.also_in_conversation) {
         document.insert("main", place(message.seq));
     }
@@ -77,21 +75,12 @@ pub(super) fn document(message: &Message) -> Result<Document, Trouble> {
     Ok(document)
 }
 
-fn metadata(pairs: &[Bson]) -> Option<BTreeMap<String, String>> {
-    let pair = |pair: &Bson| {
-        let pair = pair.as_document()?;
-        Some((pair.get_str("k").ok()?.to_owned(), pair.get_str("v").ok()?.to_owned()))
-    };
-    pairs.iter().map(pair).collect()
-}
-
 impl Stored {
     pub(super) fn of(mut document: Document) -> Result<Self, Trouble> {
         for other in ["terms", "outbox", "due"] {
             document.remove(other);
         }
-        let pairs = document.insert("metadata", Document::new());
-        let metadata = pairs.as_ref().and_then(Bson::as_array).and_then(|pairs| metadata(pairs));
+        let metadata = document.insert("metadata", Document::new()).as_ref().and_then(from_pairs);
         let id = document.remove("_id").ok_or_else(|| corrupt("_id"))?;
         document.insert("messageId", id);
         let version = document.get_i64("version").map_err(|_| corrupt("version"))?;

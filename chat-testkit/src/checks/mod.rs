@@ -2,6 +2,7 @@
 
 use crate::Check;
 
+pub mod audit;
 pub mod cache;
 pub mod conversations;
 pub mod events;
@@ -31,6 +32,7 @@ pub fn all() -> impl Iterator<Item = Check> {
         positions::CHECKS,
         conversations::CHECKS,
         files::CHECKS,
+        audit::CHECKS,
         outbox::CHECKS,
         events::CHECKS,
     ]

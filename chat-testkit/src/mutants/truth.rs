@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use chat_core::clock::{Clock, ManualClock};
 use chat_core::domain::{ConversationKind, Mute};
 use chat_core::error::Code;
 use chat_core::store::conversations::NewMember;
 use chat_core::store::messages::{Anchor, HistoryScope};
 use chat_core::store::positions::Step;
-use chat_core::store::{MessageStoreExt, PositionStoreExt};
+use chat_core::store::{AuditLogExt, MessageStoreExt, PositionStoreExt};
 use parking_lot::Mutex;
 
 use super::*;
@@ -95,6 +96,13 @@ mutants! { offer:
 
     "every try counts as a download", "seed 001, e: $inc":
         files, CountsEveryTry::default() => "files::a_repeated_download_is_counted_once";
+
+    "a record goes when what it tells of ends", "seed 003: a TTL index on expiresAt":
+        audit, ForgetsWhatEnded { clock: offer.clock.clone() } => "audit::a_record_outlives_what_it_tells_of";
+    "the same deed is written down twice", "seed 003: insertion without a key":
+        audit, WritesTwice::default() => "audit::a_repeated_entry_answers_the_record_there_is";
+    "a deed may be settled both ways", "an update by id alone":
+        audit, SettlesAgain => "audit::a_deed_is_settled_once";
 
     "the outbox loses an event", "seed 001, b.3: save, crash, never published":
         outbox, LosesEvents => "outbox::what_truth_wrote_waits_until_it_is_cleared";
@@ -594,6 +602,54 @@ impl FileBug for CountsEveryTry {
     ) -> Result<FileRecord> {
         let nth = self.tries.fetch_add(1, Ordering::SeqCst);
         port.downloaded(file, by, &sample::key(&format!("try {nth}"))).await
+    }
+}
+
+// The audit log
+
+#[derive(Debug)]
+struct ForgetsWhatEnded {
+    clock: ManualClock,
+}
+
+#[async_trait]
+impl AuditBug for ForgetsWhatEnded {
+    async fn get_many(&self, port: &dyn AuditLog, ids: &[AuditId]) -> Result<Vec<Option<AuditRecord>>> {
+        let now = self.clock.now();
+        let lives = |record: &AuditRecord| record.entry.expires_at.is_none_or(|at| at > now);
+        Ok(port.get_many(ids).await?.into_iter().map(|found| found.filter(lives)).collect())
+    }
+}
+
+#[derive(Debug, Default)]
+struct WritesTwice {
+    written: AtomicUsize,
+}
+
+#[async_trait]
+impl AuditBug for WritesTwice {
+    async fn append(&self, port: &dyn AuditLog, entry: &AuditEntry) -> Result<AuditRecord> {
+        let nth = self.written.fetch_add(1, Ordering::SeqCst);
+        let again = AuditId::derived(&[entry.audit_id.as_str(), &nth.to_string()]);
+        port.append(&AuditEntry { audit_id: again, ..entry.clone() }).await?;
+        port.append(entry).await
+    }
+}
+
+#[derive(Debug)]
+struct SettlesAgain;
+
+#[async_trait]
+impl AuditBug for SettlesAgain {
+    async fn settle(&self, port: &dyn AuditLog, id: &AuditId, outcome: AuditOutcome) -> Result<AuditRecord> {
+        match port.settle(id, outcome).await {
+            Err(error) if error.code() == Code::Conflict => {
+                let mut record = port.get(id).await?.expect("a record");
+                record.state = outcome.into();
+                Ok(record)
+            }
+            settled => settled,
+        }
     }
 }
 
