@@ -4,9 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::process::{Process, Program, free_port};
+use super::process::{Process, Program, first_ready};
 use crate::Absent;
-use crate::wait::until;
 
 const MISSING: &str = "the Kafka broker tansu is not installed: cargo xtask setup";
 
@@ -53,18 +52,13 @@ impl Kafka {
     /// # Panics
     /// When it is installed and does not start.
     pub fn spawn() -> Result<Self, Absent> {
-        let mut last_words = String::new();
-        for _ in 0..5 {
-            let brokers = format!("127.0.0.1:{}", free_port());
+        let spawn = |port| {
+            let brokers = format!("127.0.0.1:{port}");
             let cluster = format!("test-{:016x}", rand::random::<u64>());
             let process = Some(Process::spawn(program(&brokers, &cluster))?);
-            let kafka = Self { brokers, cluster, process };
-            match kafka.wait_until_ready() {
-                Ok(()) => return Ok(kafka),
-                Err(words) => last_words = words,
-            }
-        }
-        panic!("the broker does not start: {last_words}");
+            Ok(Self { brokers, cluster, process })
+        };
+        first_ready(spawn, Self::wait_until_ready)
     }
 
     /// Where it is: `host:port`, several of them behind commas.
@@ -136,13 +130,7 @@ impl Kafka {
 
     /// Waits until our own process answers: another one may have taken the port. What it said, if it ended.
     fn wait_until_ready(&self) -> Result<(), String> {
-        let process = self.process();
-        let mut is_ready = false;
-        until("the broker to be ready", || {
-            is_ready = self.answers();
-            is_ready || !process.is_alive()
-        });
-        if is_ready { Ok(()) } else { Err(process.last_words()) }
+        self.process().until_ready(|| self.answers())
     }
 }
 

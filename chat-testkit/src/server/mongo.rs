@@ -4,9 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use super::op_msg::{Connection, Document};
-use super::process::{Process, Program, find, free_port};
+use super::process::{Process, Program, find, first_ready};
 use crate::Absent;
-use crate::wait::until;
 
 const MISSING: &str = "neither mongod nor secantusd-rs is installed: cargo xtask setup";
 
@@ -60,19 +59,13 @@ impl Mongo {
     /// When one is installed and does not start.
     pub fn spawn() -> Result<Self, Absent> {
         let is_mongod = find("mongod").is_some();
-        let mut last_words = String::new();
-        for _ in 0..5 {
-            let port = free_port();
+        let spawn = |port| {
             let address = format!("127.0.0.1:{port}");
             let program = if is_mongod { mongod(port) } else { secantus(port) };
             let process = Some(Process::spawn(program)?);
-            let mongo = Self { url: format!("mongodb://{address}/?{OPTIONS}"), address, is_mongod, process };
-            match mongo.wait_until_ready() {
-                Ok(()) => return Ok(mongo),
-                Err(words) => last_words = words,
-            }
-        }
-        panic!("the server does not start: {last_words}");
+            Ok(Self { url: format!("mongodb://{address}/?{OPTIONS}"), address, is_mongod, process })
+        };
+        first_ready(spawn, Self::wait_until_ready)
     }
 
     /// Where it is, for a driver.
@@ -208,18 +201,14 @@ impl Mongo {
 
     /// Waits until our own process takes writes: another one may have taken the port. What it said, if it ended.
     fn wait_until_ready(&self) -> Result<(), String> {
-        let process = self.process();
-        let mut is_ready = false;
-        until("the server to be ready", || {
+        self.process().until_ready(|| {
             let takes_writes = hello(&self.address);
             if self.is_mongod && matches!(takes_writes, Ok(false)) && self.is_ours() {
                 // Said again it is refused, which changes nothing.
                 let _ = self.try_command("admin", &initiate(&self.address));
             }
-            is_ready = takes_writes.unwrap_or(false) && self.is_ours();
-            is_ready || !process.is_alive()
-        });
-        if is_ready { Ok(()) } else { Err(process.last_words()) }
+            takes_writes.unwrap_or(false) && self.is_ours()
+        })
     }
 
     /// Whether the one that answers is our own process.

@@ -53,6 +53,28 @@ fn nursery() -> &'static Nursery {
     })
 }
 
+/// Spawns until one is ready: another process may have taken the port meanwhile.
+///
+/// # Errors
+/// [`Absent`] when there is no such program.
+///
+/// # Panics
+/// When none of five is ready, with its last words.
+pub(super) fn first_ready<S>(
+    spawn: impl Fn(u16) -> Result<S, Absent>,
+    ready: impl Fn(&S) -> Result<(), String>,
+) -> Result<S, Absent> {
+    let mut last_words = String::new();
+    for _ in 0..5 {
+        let server = spawn(free_port())?;
+        match ready(&server) {
+            Ok(()) => return Ok(server),
+            Err(words) => last_words = words,
+        }
+    }
+    panic!("the server does not start: {last_words}");
+}
+
 /// What a server is started from.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -173,6 +195,22 @@ impl Process {
         fs::remove_dir_all(&self.folder).expect("a server's folder can be removed");
         furnish(&self.folder, &self.program);
         *self.child.lock() = start(&self.program, &self.folder);
+    }
+
+    /// Waits until it is so, as long as it lives.
+    ///
+    /// # Errors
+    /// Its last words, when it ended before.
+    ///
+    /// # Panics
+    /// When it lives and it never becomes so.
+    pub(super) fn until_ready(&self, mut is_ready: impl FnMut() -> bool) -> Result<(), String> {
+        let mut was_ready = false;
+        until("a server to be ready", || {
+            was_ready = is_ready();
+            was_ready || !self.is_alive()
+        });
+        if was_ready { Ok(()) } else { Err(self.last_words()) }
     }
 
     /// The last lines it printed, for people.

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use super::process::{Process, Program, free_port};
+use super::process::{Process, Program, first_ready};
 use super::resp::{Connection, Reply};
 use crate::Absent;
 use crate::wait::until;
@@ -122,22 +122,16 @@ impl Redis {
         options: &RedisOptions,
         program: impl Fn(u16) -> Program,
     ) -> Result<Self, Absent> {
-        let mut last_words = String::new();
-        for _ in 0..5 {
-            let port = free_port();
-            let redis = Self {
+        let spawn = |port| {
+            Ok(Self {
                 address: format!("127.0.0.1:{port}"),
                 user: None,
                 password: options.password.clone(),
                 database: 0,
                 process: Some(Process::spawn(program(port))?),
-            };
-            match redis.wait_until_ready() {
-                Ok(()) => return Ok(redis),
-                Err(words) => last_words = words,
-            }
-        }
-        panic!("the server does not start: {last_words}");
+            })
+        };
+        first_ready(spawn, Self::wait_until_ready)
     }
 
     fn at(url: &str) -> Option<Self> {
@@ -362,15 +356,12 @@ impl Redis {
     /// Waits until our own process answers: another one may have taken the port. What it said, if it ended.
     fn wait_until_ready(&self) -> Result<(), String> {
         let process = self.process();
-        let id = process.id().to_string();
-        let mut is_ready = false;
-        until("redis-server to be ready", || {
-            is_ready = self.try_command(&["PING"]).is_ok_and(|reply| !reply.is_error())
-                && self.try_command(&["INFO", "server"]).ok().and_then(|info| field_of(&info, "process_id"))
-                    == Some(id.clone());
-            is_ready || !process.is_alive()
-        });
-        if is_ready { Ok(()) } else { Err(process.last_words()) }
+        let id = Some(process.id().to_string());
+        process.until_ready(|| {
+            let info = || self.try_command(&["INFO", "server"]).ok();
+            self.try_command(&["PING"]).is_ok_and(|reply| !reply.is_error())
+                && info().and_then(|info| field_of(&info, "process_id")) == id
+        })
     }
 }
 
