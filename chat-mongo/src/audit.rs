@@ -131,11 +131,6 @@ fn named(index: &Index) -> Hint {
     Hint::Name(index.name.to_owned())
 }
 
-/// One more than a page holds shows that there is another.
-fn surplus<C>(page: &Page<C>) -> u32 {
-    u32::try_from(page.limit).unwrap_or(u32::MAX).saturating_add(1)
-}
-
 /// How often something was done by one actor.
 #[derive(Deserialize)]
 struct Done {
@@ -177,21 +172,26 @@ impl MongoAudit {
         }
     }
 
-    async fn find(
+    /// A page of records. The surplus one is not looked into: it may be one that cannot be read.
+    async fn find<C>(
         &self,
         these: Document,
         sort: Document,
         index: &Index,
-        surplus: u32,
-    ) -> Result<Vec<AuditRecord>, Trouble> {
+        page: &Page<C>,
+    ) -> Result<Paged<AuditRecord, C>, Trouble>
+    where
+        C: for<'a> From<&'a AuditRecord>,
+    {
         let audit = self.db.collection(AUDIT);
+        let surplus = u32::try_from(page.limit).unwrap_or(u32::MAX).saturating_add(1);
         let find = audit.find(these).sort(sort).projection(visible()).hint(named(index));
-        let mut cursor = find.limit(i64::from(surplus)).batch_size(surplus).await?;
-        let mut found = Vec::new();
-        while let Some(document) = cursor.try_next().await? {
-            found.push(record(document)?);
-        }
-        Ok(found)
+        let cursor = find.limit(i64::from(surplus)).batch_size(surplus).await?;
+        let found: Vec<Document> = cursor.try_collect().await?;
+        let more = found.len() > page.limit;
+        let items = found.into_iter().take(page.limit).map(record).collect::<Result<Vec<_>, _>>()?;
+        let next = items.last().filter(|_| more).map(C::from);
+        Ok(Paged { items, next })
     }
 }
 
@@ -260,16 +260,13 @@ impl AuditLog for MongoAudit {
             these.insert("targetUserId", target.as_str());
             index = (&BY_TARGET, Some("targetUserId"));
         }
-        if let Some(after) = page.after {
-            these.insert("seq", doc! { "$lt": place(after) });
-        }
+        these.insert("seq", doc! { "$lt": place(page.after.unwrap_or(Seq(u64::MAX))) });
         let mut sort = doc! { "chain": -1 };
         if let Some(field) = index.1 {
             sort.insert(field, -1);
         }
         sort.insert("seq", -1);
-        let found = self.db.run(LIST, self.find(these, sort, index.0, surplus(page))).await?;
-        Ok(Paged::from_surplus(found, page.limit, |record| record.seq))
+        self.db.run(LIST, self.find(these, sort, index.0, page)).await
     }
 
     async fn pending(
@@ -287,8 +284,7 @@ impl AuditLog for MongoAudit {
             };
         }
         let sort = doc! { "at": 1, "_id": 1 };
-        let found = self.db.run(PENDING, self.find(these, sort, &IS_PENDING, surplus(page))).await?;
-        Ok(Paged::from_surplus(found, page.limit, |record| record.into()))
+        self.db.run(PENDING, self.find(these, sort, &IS_PENDING, page)).await
     }
 
     async fn stats(&self, chain: Option<&ConversationId>, since: Timestamp) -> Result<AuditStats> {

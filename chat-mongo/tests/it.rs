@@ -10,6 +10,7 @@
 )]
 
 mod it {
+    pub(crate) mod audit;
     pub(crate) mod clocks;
     pub(crate) mod conversations;
     pub(crate) mod count;
@@ -30,6 +31,7 @@ use chat_testkit::run_trials;
 
 fn main() -> ExitCode {
     let topics = [
+        it::audit::trials(),
         it::clocks::trials(),
         it::conversations::trials(),
         it::limits::trials(),

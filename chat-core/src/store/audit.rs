@@ -76,6 +76,12 @@ impl From<&AuditRecord> for PendingCursor {
     }
 }
 
+impl From<&AuditRecord> for Seq {
+    fn from(record: &AuditRecord) -> Self {
+        record.seq
+    }
+}
+
 port! {
     /// What was done, by whom, to whom and why; kind of state: **truth**. Append-only: nothing removes a record, also not
     /// when the effect of what it tells of has ended, and nothing changes one but its one step from pending to what
@@ -145,7 +151,7 @@ pub enum AuditVerdict {
     },
     /// The record that should stand here was changed or is not there, or another one stands in its place.
     Broken {
-        /// The highest place where it is so.
+        /// The highest place where it is so; zero when even the newest cannot be read.
         at: Seq,
     },
 }
@@ -165,9 +171,13 @@ pub trait AuditLogExt: AuditLog {
             let (mut head, mut above) = (None, None::<AuditRecord>);
             loop {
                 let found = match self.list(chain, &AuditFilter::default(), &page).await {
-                    // It was changed into what cannot even be read.
+                    // One was changed into what cannot even be read: one by one shows which.
+                    Err(error) if error.code() == Code::DataCorrupt && page.limit > 1 => {
+                        page.limit = 1;
+                        continue;
+                    }
                     Err(error) if error.code() == Code::DataCorrupt => {
-                        return Ok(AuditVerdict::Broken { at: expected(above.as_ref(), &page) });
+                        return Ok(AuditVerdict::Broken { at: below(above.as_ref()) });
                     }
                     found => found?,
                 };
@@ -177,7 +187,7 @@ pub trait AuditLogExt: AuditLog {
                         return Ok(AuditVerdict::Broken { at: record.seq });
                     }
                     if above.as_ref().is_some_and(|above| !above.follows(Some(&record))) {
-                        return Ok(AuditVerdict::Broken { at: expected(above.as_ref(), &page) });
+                        return Ok(AuditVerdict::Broken { at: below(above.as_ref()) });
                     }
                     head = head.or(Some((record.seq, record.digest)));
                     above = Some(record);
@@ -188,7 +198,7 @@ pub trait AuditLogExt: AuditLog {
                 }
             }
             if above.as_ref().is_some_and(|first| !first.follows(None)) {
-                return Ok(AuditVerdict::Broken { at: expected(above.as_ref(), &page) });
+                return Ok(AuditVerdict::Broken { at: below(above.as_ref()) });
             }
             let (records, head) = head.map_or((0, None), |(seq, digest)| (seq.0, Some(digest)));
             Ok(AuditVerdict::Whole { records, head })
@@ -197,8 +207,8 @@ pub trait AuditLogExt: AuditLog {
 }
 
 /// The place below the last record that was fine.
-fn expected(above: Option<&AuditRecord>, page: &Page<Seq>) -> Seq {
-    above.map_or(page.after.unwrap_or_default(), |above| above.seq.previous())
+fn below(above: Option<&AuditRecord>) -> Seq {
+    above.map_or(Seq::ZERO, |above| above.seq.previous())
 }
 
 impl<A: AuditLog + ?Sized> AuditLogExt for A {}

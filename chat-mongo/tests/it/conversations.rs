@@ -13,15 +13,15 @@ use chat_core::error::{Code, Result};
 use chat_core::event::{Event, EventKind};
 use chat_core::store::conversations::{Change, Changed, ConversationFilter, NewConversation};
 use chat_core::store::{ConversationStore, ConversationStoreExt};
-use chat_mongo::{Mongo, MongoConfig};
+use chat_mongo::Mongo;
 use chat_testkit::expect::{at_once, drained, events};
-use chat_testkit::proxy::{Protocol, Proxy, Request};
+use chat_testkit::proxy::Request;
 use chat_testkit::server::{FailPoint, Failure, Mongo as Server};
 use chat_testkit::{Absent, sample, trials};
 use futures::future::join_all;
 
 use super::count::counted;
-use super::desk::{fresh, nodes, patient, server};
+use super::desk::{behind_a_proxy, fresh, nodes, patient, server};
 
 trials! { needs "mongo":
     ten_of_sixty_four_on_two_nodes_get_in,
@@ -194,18 +194,6 @@ async fn a_node_with_a_wrong_clock_keeps_the_order_of_events() -> std::result::R
     let ids: BTreeSet<_> = told.iter().map(|envelope| &envelope.id).collect();
     assert_eq!(ids.len(), told.len());
     Ok(())
-}
-
-/// A node behind a proxy, and one that goes straight to the same database.
-async fn behind_a_proxy() -> std::result::Result<(Proxy, Mongo, Mongo), Absent> {
-    let server = server()?;
-    let proxy = Proxy::start(server.address(), Protocol::Mongo).await;
-    let config = patient(fresh(server.url()));
-    let straight = Mongo::connect(&config).await.unwrap();
-    straight.ensure().await.unwrap();
-    let behind = MongoConfig::from_url(&server.url_at(proxy.address())).unwrap();
-    let behind = Mongo::connect(&patient(behind.with_database(&config.database).unwrap())).await.unwrap();
-    Ok((proxy, behind, straight))
 }
 
 async fn a_lost_reply_of_a_change_loses_and_doubles_nothing() -> std::result::Result<(), Absent> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chat_mongo::{Mongo, MongoConfig};
 use chat_testkit::Absent;
+use chat_testkit::proxy::{Protocol, Proxy};
 use chat_testkit::server::Mongo as Server;
 
 static SERVER: LazyLock<Result<Server, Absent>> = LazyLock::new(Server::find_or_spawn);
@@ -41,4 +42,16 @@ pub(crate) async fn nodes() -> Result<[Mongo; 2], Absent> {
     let nodes = [Mongo::connect(&config).await.unwrap(), Mongo::connect(&config).await.unwrap()];
     nodes[0].ensure().await.unwrap();
     Ok(nodes)
+}
+
+/// A node behind a proxy, and one that goes straight to the same database.
+pub(crate) async fn behind_a_proxy() -> Result<(Proxy, Mongo, Mongo), Absent> {
+    let server = server()?;
+    let proxy = Proxy::start(server.address(), Protocol::Mongo).await;
+    let config = patient(fresh(server.url()));
+    let straight = Mongo::connect(&config).await.unwrap();
+    straight.ensure().await.unwrap();
+    let behind = MongoConfig::from_url(&server.url_at(proxy.address())).unwrap();
+    let behind = Mongo::connect(&patient(behind.with_database(&config.database).unwrap())).await.unwrap();
+    Ok((proxy, behind, straight))
 }

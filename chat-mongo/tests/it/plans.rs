@@ -10,17 +10,19 @@ use chat_core::domain::page::Page;
 use chat_core::domain::text::Query;
 use chat_core::domain::user::ProfileUpdate;
 use chat_core::domain::{
-    ConversationId, ConversationKind, LastActivity, MessageId, RoomRole, Seq, UserId, UserProfile,
+    AuditAction, ConversationId, ConversationKind, LastActivity, MessageId, RoomRole, Seq, UserId,
+    UserProfile,
 };
 use chat_core::event::DeleteType;
+use chat_core::store::audit::{AuditFilter, AuditOutcome};
 use chat_core::store::conversations::{Change, ConversationFilter};
 use chat_core::store::messages::{
     Anchor, Edit, HistoryQuery, HistoryScope, Purge, SearchCursor, SearchQuery,
 };
 use chat_core::store::positions::Step;
 use chat_core::store::{
-    ConversationStore, FileStore, MessageStore, MessageStoreExt, Outbox, PositionStore, PositionStoreExt,
-    UserSource,
+    AuditLog, ConversationStore, FileStore, MessageStore, MessageStoreExt, Outbox, PositionStore,
+    PositionStoreExt, UserSource,
 };
 use chat_mongo::schema::Migration;
 use chat_mongo::{Mongo, MongoConfig};
@@ -299,6 +301,34 @@ async fn ask_files_and_users(mongo: &Mongo) {
     }
 }
 
+/// Everything that is asked of the audit log.
+async fn ask_audit(mongo: &Mongo) {
+    let audit = &*mongo.audit;
+    for nth in 0..100 {
+        let entry = super::audit::ban(&format!("deed {nth}"));
+        audit.append(&entry).await.unwrap();
+        audit.append(&entry).await.unwrap();
+    }
+    let deed = |nth| super::audit::id(&format!("deed {nth}"));
+    for _ in 0..2 {
+        audit.settle(&deed(1), AuditOutcome::Applied).await.unwrap();
+    }
+    audit.get_many(&[deed(1), deed(2)]).await.unwrap();
+    for actor in [None, Some(ann())] {
+        for target in [None, Some(sample::user("eve"))] {
+            for action in [None, Some(AuditAction::Ban)] {
+                let filter = AuditFilter { actor: actor.clone(), target: target.clone(), action };
+                let page = Page::after(Seq(50), 10);
+                assert_eq!(audit.list(Some(&here()), &filter, &page).await.unwrap().items.len(), 10);
+            }
+        }
+    }
+    let far = Timestamp::from_millis(u64::MAX >> 12);
+    let next = audit.pending(far, &Page::first(10)).await.unwrap().next;
+    assert_eq!(audit.pending(far, &Page { after: next, limit: 10 }).await.unwrap().items.len(), 10);
+    assert_eq!(audit.stats(Some(&here()), Timestamp::EPOCH).await.unwrap().total, 100);
+}
+
 /// Everything the relay asks: of a key that is free, its own, and another's.
 async fn ask_outbox(mongo: &Mongo) {
     let outbox = &*mongo.outbox;
@@ -379,6 +409,7 @@ async fn every_question_is_answered_from_its_index() -> Result<(), Absent> {
     ask_positions(&mongo).await;
     ask_conversations(&mongo).await;
     ask_files_and_users(&mongo).await;
+    ask_audit(&mongo).await;
     ask_outbox(&mongo).await;
     let nothing = Migration { to: 2, what: "nothing", run: |_| Box::pin(async { Ok(()) }) };
     mongo.ensure_with(&[nothing]).await.unwrap();

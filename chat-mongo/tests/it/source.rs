@@ -10,13 +10,13 @@ use chat_core::domain::user::ProfileUpdate;
 use chat_core::domain::{FileRecord, UserProfile};
 use chat_core::event::{Envelope, EventKind};
 use chat_core::store::{FileStore, FileStoreExt, UserSource, UserSourceExt};
-use chat_mongo::{Mongo, MongoConfig};
+use chat_mongo::Mongo;
 use chat_testkit::expect::{at_once, drained};
-use chat_testkit::proxy::{Protocol, Proxy, Request};
+use chat_testkit::proxy::Request;
 use chat_testkit::{Absent, sample, trials};
 
 use super::count::counted;
-use super::desk::{fresh, nodes, patient, server};
+use super::desk::{behind_a_proxy, fresh, nodes, patient, server};
 
 trials! { needs "mongo":
     lives_follow_one_another_though_a_clock_is_wrong,
@@ -116,18 +116,6 @@ async fn two_nodes_make_a_thousand_users_once() -> Result<(), Absent> {
     );
     assert_eq!(kinds(&nodes[0]).await.len(), 1_010);
     Ok(())
-}
-
-/// A node behind a proxy, and one that goes straight to the same database.
-async fn behind_a_proxy() -> Result<(Proxy, Mongo, Mongo), Absent> {
-    let server = server()?;
-    let proxy = Proxy::start(server.address(), Protocol::Mongo).await;
-    let config = patient(fresh(server.url()));
-    let straight = Mongo::connect(&config).await.unwrap();
-    straight.ensure().await.unwrap();
-    let behind = MongoConfig::from_url(&server.url_at(proxy.address())).unwrap();
-    let behind = Mongo::connect(&patient(behind.with_database(&config.database).unwrap())).await.unwrap();
-    Ok((proxy, behind, straight))
 }
 
 async fn a_lost_reply_of_a_user_loses_and_doubles_nothing() -> Result<(), Absent> {
