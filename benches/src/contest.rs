@@ -7,15 +7,13 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use tokio::runtime::Runtime;
 
-use chat_testkit::server::Redis;
-
 use crate::cpu;
 use crate::reference::Reference;
 
 /// With how many tasks at a time, unless a row says otherwise.
 pub const TASKS: &[usize] = &[1, 16, 64];
 
-/// How long a contender's turn is.
+/// How long a contender's turn is, unless a row says otherwise.
 const TURN: Duration = Duration::from_millis(130);
 /// How many turns each has.
 const TURNS: usize = 9;
@@ -72,6 +70,8 @@ pub struct Row {
     pub elements: u64,
     /// With how many tasks at a time.
     pub tasks: &'static [usize],
+    /// How long a contender's turn is.
+    pub turn: Duration,
     /// Ours.
     pub ours: Contender,
     /// The raw driver; the first one sends the very same commands.
@@ -87,7 +87,7 @@ impl Row {
     pub fn new(name: &str, ours: Act) -> Self {
         let ours = Contender { name: "ours", act: ours };
         let (raw, references, goals) = Default::default();
-        Self { name: name.to_owned(), elements: 1, tasks: TASKS, ours, raw, references, goals }
+        Self { name: name.to_owned(), elements: 1, tasks: TASKS, turn: TURN, ours, raw, references, goals }
     }
 }
 
@@ -121,14 +121,21 @@ pub(crate) fn time(runtime: &Runtime, act: &Act, tasks: usize, times: u64) -> Du
 }
 
 #[expect(clippy::disallowed_methods, reason = "measures real time")]
-fn turn(runtime: &Runtime, server: &str, act: &Act, tasks: usize, nth: &Arc<AtomicUsize>) -> Turn {
+fn turn(
+    runtime: &Runtime,
+    server: &Server,
+    act: &Act,
+    tasks: usize,
+    length: Duration,
+    nth: &Arc<AtomicUsize>,
+) -> Turn {
     let (over, first) = (Arc::new(AtomicBool::new(false)), nth.load(Ordering::Relaxed));
-    let (began, spent, served) = (Instant::now(), cpu::spent("self"), cpu::spent(server));
+    let (began, spent, served) = (Instant::now(), cpu::spent("self"), server.spent());
     runtime.block_on(async {
         tokio::spawn({
             let over = Arc::clone(&over);
             async move {
-                tokio::time::sleep(TURN).await;
+                tokio::time::sleep(length).await;
                 over.store(true, Ordering::Relaxed);
             }
         });
@@ -143,7 +150,7 @@ fn turn(runtime: &Runtime, server: &str, act: &Act, tasks: usize, nth: &Arc<Atom
         .await;
     });
     let (passed, spent) = (began.elapsed().as_secs_f64(), cpu::spent("self") - spent);
-    let served = cpu::spent(server) - served;
+    let served = server.spent() - served;
     let done = (nth.load(Ordering::Relaxed) - first) as f64;
     let each = |spent: u64| spent as f64 / 1_000.0 / done;
     Turn { rate: done / passed, cpu: each(spent), server: each(served) }
@@ -159,9 +166,23 @@ where
     }
 }
 
+/// The server all of them talk to.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Its process, where it is one of this machine.
+    pub(crate) process: Option<u32>,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// Nanoseconds it has spent on a processor.
+    fn spent(&self) -> u64 {
+        self.process.map_or(0, |process| cpu::spent(&process.to_string()))
+    }
+}
+
 /// Lets all of a row contend, and prints what came of it.
-pub(crate) fn contend(runtime: &Runtime, server: &Redis, row: &Row, tasks: usize) {
-    let process = server.process().id().to_string();
+pub(crate) fn contend(runtime: &Runtime, server: &Server, row: &Row, tasks: usize) {
     let contenders: Vec<&Contender> = std::iter::once(&row.ours).chain(&row.raw).collect();
     let nth: Vec<_> = contenders.iter().map(|_| Arc::new(AtomicUsize::new(0))).collect();
     let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); contenders.len()];
@@ -171,16 +192,16 @@ pub(crate) fn contend(runtime: &Runtime, server: &Redis, row: &Row, tasks: usize
         for step in 0..contenders.len() {
             // Nobody always comes first.
             let who = (step + round) % contenders.len();
-            let turn = turn(runtime, &process, &contenders[who].act, tasks, &nth[who]);
+            let turn = turn(runtime, server, &contenders[who].act, tasks, row.turn, &nth[who]);
             // The first round warms up.
             if round > 0 {
                 turns[who].push(turn);
             }
         }
         for (which, reference) in row.references.iter().enumerate() {
-            let served = cpu::spent(&process);
-            if let Some((rate, count)) = reference.run(server.port(), tasks, TURN, expected[which]) {
-                let served = (cpu::spent(&process) - served) as f64 / 1_000.0 / count;
+            let served = server.spent();
+            if let Some((rate, count)) = reference.run(server.port, tasks, row.turn, expected[which]) {
+                let served = (server.spent() - served) as f64 / 1_000.0 / count;
                 expected[which] = rate;
                 if round > 0 {
                     rates[which].push((rate, served));
@@ -192,13 +213,13 @@ pub(crate) fn contend(runtime: &Runtime, server: &Redis, row: &Row, tasks: usize
     let rate = |turns: &[Turn]| median(turns.iter().map(|turn| turn.rate).collect());
     let cpu = |turns: &[Turn]| median(turns.iter().map(|turn| turn.cpu).collect());
     println!("\n{}, {tasks} at a time", row.name);
-    let server = |turns: &[Turn]| median(turns.iter().map(|turn| turn.server).collect());
+    let served = |turns: &[Turn]| median(turns.iter().map(|turn| turn.server).collect());
     println!(
         "  {:<44} {:>9.0} /s  {:>7.2} us client {:>7.2} us server",
         row.ours.name,
         rate(ours),
         cpu(ours),
-        server(ours)
+        served(ours)
     );
     let against = |name: &str, theirs: &[f64]| {
         let ratio = median(ours.iter().zip(theirs).map(|(ours, theirs)| ours.rate / theirs).collect());
@@ -218,7 +239,7 @@ pub(crate) fn contend(runtime: &Runtime, server: &Redis, row: &Row, tasks: usize
             contender.name,
             rate(theirs),
             cpu(theirs),
-            server(theirs),
+            served(theirs),
             (more - 1.0) * 100.0,
         );
     }

@@ -6,7 +6,9 @@
 //! of the ratios within one turn. Then criterion measures ours and the raw driver on their own. Nothing here asserts a
 //! time: a figure that misses its goal says so.
 //!
-//! Without `redis-server` a bench says so and ends well; without `redis-benchmark` that column is missing.
+//! Without `redis-server` a bench says so and ends well; without `redis-benchmark` that column is missing. The benches
+//! `mongo_messages`, `mongo_positions` and `mongo_conversations` do the same on a server that speaks MongoDB's protocol, found
+//! or spawned as the tests find theirs; the raw driver there does the least that has the same visible result.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,11 +21,15 @@ mod capture;
 mod contest;
 mod cpu;
 mod measure;
+mod mongo;
 mod reference;
+mod ring;
 mod stage;
 
 pub use capture::Template;
 pub use contest::{Act, Contender, Goal, Row, TASKS, acting};
 pub use measure::measure;
+pub use mongo::MongoStage;
 pub use reference::Reference;
+pub use ring::Ring;
 pub use stage::Stage;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 
 use crate::contest::Row;
-use crate::stage::Stage;
+use crate::ring::Ring;
 
 /// Lets the rows contend, then measures ours and the raw driver on their own.
-pub fn measure(stage: &Stage, rows: &[Row]) {
-    stage.contend(rows);
+pub fn measure(stage: &impl AsRef<Ring>, rows: &[Row]) {
+    let ring = stage.as_ref();
+    ring.contend(rows);
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
@@ -22,7 +23,7 @@ pub fn measure(stage: &Stage, rows: &[Row]) {
             for &tasks in row.tasks {
                 let id = BenchmarkId::new(contender.name, tasks);
                 group.bench_function(id, |bencher| {
-                    bencher.iter_custom(|times| stage.time(contender, tasks, times));
+                    bencher.iter_custom(|times| ring.time(contender, tasks, times));
                 });
             }
         }

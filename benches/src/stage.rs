@@ -1,17 +1,16 @@
-//! Where it takes place: a server of its own, our ports and a raw connection.
+//! Where it takes place on Redis: a server of its own, our ports and a raw connection.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chat_redis::{Redis, RedisConfig, RedisService};
 use chat_testkit::server::Redis as Server;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Client, Pipeline};
-use tokio::runtime::Runtime;
 
 use crate::capture::Template;
-use crate::contest::{Act, Contender, Row, acting, contend, time};
+use crate::contest::{Act, Contender, Row, acting};
 use crate::reference::Reference;
+use crate::ring::Ring;
 
 /// A server, and those who talk to it.
 #[derive(Debug)]
@@ -22,7 +21,7 @@ pub struct Stage {
     pub redis: Redis,
     /// The raw driver, on one shared connection.
     pub raw: MultiplexedConnection,
-    runtime: Runtime,
+    ring: Ring,
 }
 
 impl Stage {
@@ -35,29 +34,25 @@ impl Stage {
                 return None;
             }
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let (redis, raw) = runtime.block_on(async {
+        let ring = Ring::new(Some(server.process().id()), server.port());
+        let (redis, raw) = ring.prepare(async {
             let config = RedisConfig::from_url(&server.url()).expect("a good URL");
             let service = RedisService::connect(&config).await.expect("a connection");
             let client = Client::open(server.url()).expect("a good URL");
             let raw = client.get_multiplexed_async_connection().await.expect("a connection");
             (Redis::new(service, &config.keys), raw)
         });
-        Some(Self { server, redis, raw, runtime })
+        Some(Self { server, redis, raw, ring })
     }
 
     /// Does something before the contest.
     pub fn prepare<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
+        self.ring.prepare(work)
     }
 
     /// The commands that an operation sends, for the raw driver: see [`Template::capture`].
     pub fn templates(&self, ours: &Act) -> Vec<Template> {
-        self.runtime.block_on(Template::capture(&self.server, |nth| ours(0, nth)))
+        self.ring.prepare(Template::capture(&self.server, |nth| ours(0, nth)))
     }
 
     /// The raw driver sending these commands, in one write, and taking the answers.
@@ -91,23 +86,10 @@ impl Stage {
         let [one] = &self.templates(ours)[..] else { return None };
         Some(Reference::new(name, one.words()?, pipeline))
     }
+}
 
-    /// Lets the rows contend, unless the arguments ask for others.
-    pub fn contend(&self, rows: &[Row]) {
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
-        if arguments.iter().any(|argument| argument == "--test" || argument == "--list") {
-            return;
-        }
-        let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
-        for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.name.contains(wanted.as_str()))) {
-            for &tasks in row.tasks {
-                contend(&self.runtime, &self.server, row, tasks);
-            }
-        }
-    }
-
-    /// How long it takes to do it so many times.
-    pub fn time(&self, contender: &Contender, tasks: usize, times: u64) -> Duration {
-        time(&self.runtime, &contender.act, tasks, times)
+impl AsRef<Ring> for Stage {
+    fn as_ref(&self) -> &Ring {
+        &self.ring
     }
 }

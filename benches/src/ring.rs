@@ -1,0 +1,49 @@
+//! Where contenders meet, whatever the server is.
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::contest::{Contender, Row, Server, contend, time};
+
+/// A runtime of two threads, and the server that is talked to.
+#[derive(Debug)]
+pub struct Ring {
+    server: Server,
+    runtime: Runtime,
+}
+
+impl Ring {
+    pub(crate) fn new(process: Option<u32>, port: u16) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Self { server: Server { process, port }, runtime }
+    }
+
+    /// Does something before the contest.
+    pub(crate) fn prepare<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Lets the rows contend, unless the arguments ask for others.
+    pub(crate) fn contend(&self, rows: &[Row]) {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        if arguments.iter().any(|argument| argument == "--test" || argument == "--list") {
+            return;
+        }
+        let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
+        for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.name.contains(wanted.as_str()))) {
+            for &tasks in row.tasks {
+                contend(&self.runtime, &self.server, row, tasks);
+            }
+        }
+    }
+
+    /// How long it takes to do it so many times.
+    pub(crate) fn time(&self, contender: &Contender, tasks: usize, times: u64) -> Duration {
+        time(&self.runtime, &contender.act, tasks, times)
+    }
+}
