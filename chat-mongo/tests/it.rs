@@ -19,6 +19,7 @@ mod it {
     pub(crate) mod messages;
     pub(crate) mod plans;
     pub(crate) mod positions;
+    pub(crate) mod rooms;
     pub(crate) mod schema;
     pub(crate) mod shape;
     pub(crate) mod source;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         it::messages::trials(),
         it::plans::trials(),
         it::positions::trials(),
+        it::rooms::trials(),
         it::schema::trials(),
         it::source::trials(),
         it::wake::trials(),

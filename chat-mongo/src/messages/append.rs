@@ -1,4 +1,4 @@
-//! Appending: many writers of one node make one write.
+//! Appending: many writers of one node make one write, those of one conversation and those of several.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,15 +12,16 @@ use chat_core::store::change as rules;
 use chat_core::store::messages::Appended;
 use futures::TryStreamExt;
 use futures::future::{join_all, try_join, try_join3};
-use mongodb::ClientSession;
-use mongodb::bson::{DateTime, Document, doc};
-use mongodb::error::{Error as Said, ErrorKind};
+use mongodb::bson::{DateTime, Document, RawDocumentBuf, doc};
+use mongodb::error::ErrorKind;
+use mongodb::{ClientSession, Collection};
 use tokio::sync::oneshot;
 
+use super::group::Unwritten;
 use super::lane::{Hint, Tail, Waiting};
 use super::turn::in_turn;
-use super::{APPEND, CLIENT_KEY, MongoMessages, PLACE, find, record, shown};
-use crate::error::{Trouble, corrupt, error, is_duplicate, is_transient};
+use super::{APPEND, CLIENT_KEY, MESSAGES, MongoMessages, PLACE, find, record, shown};
+use crate::error::{Trouble, code, corrupt, error, is_duplicate, is_transient};
 use crate::operation::Operation;
 use crate::outbox;
 use crate::record::{date, seq, timestamp};
@@ -60,7 +61,9 @@ struct Known {
 /// Messages that go in together: the first of those who wait.
 struct Round {
     messages: Vec<Message>,
-    documents: Vec<Document>,
+    documents: Vec<RawDocumentBuf>,
+    /// The stamp of the last one.
+    stamp: i64,
 }
 
 /// How far a write came.
@@ -171,14 +174,12 @@ impl Batch<'_> {
         while !self.waiting.is_empty() {
             let (known, tail) = self.prepare().await?;
             self.hint.shared &= self.hint.tail != Some(tail);
-            let round = self.round(&known, tail)?;
+            let mut round = self.round(&known, tail)?;
             let Some(last) = round.messages.last() else { continue };
             let last = (last.seq, last.created_at);
-            match self.write(&round).await? {
+            match self.write(&mut round).await? {
                 Came::Through => {
-                    let stamp =
-                        round.documents.last().and_then(|last| last.get_i64("stamp").ok()).unwrap_or(0);
-                    self.hint.tail = Some(Tail { seq: last.0, stamp, at: last.1 });
+                    self.hint.tail = Some(Tail { seq: last.0, stamp: round.stamp, at: last.1 });
                     self.stored(round.messages);
                 }
                 Came::Short(count) => {
@@ -341,9 +342,9 @@ impl Batch<'_> {
         let now = db.now().max(tail.at);
         let first = db.stamps(tail.stamp, i64::try_from(chosen.len()).unwrap_or(i64::MAX));
         let (mut messages, mut documents) = (Vec::new(), Vec::new());
-        let mut last = tail.seq;
+        let (mut last, mut last_stamp) = (tail.seq, tail.stamp);
         for (waiting, stamp) in chosen.iter().zip(first..) {
-            last = last.next();
+            (last, last_stamp) = (last.next(), stamp);
             let message = waiting.new.stored(last, now);
             let event = Envelope::new(&[message.id.as_str()], now, MessageSent::from(&message));
             let mut document = record::document(&message)?;
@@ -351,30 +352,40 @@ impl Batch<'_> {
             document.insert("stamp", stamp);
             outbox::put(&mut document, &[event], stamp);
             messages.push(message);
-            documents.push(document);
+            documents.push(RawDocumentBuf::try_from(&document)?);
         }
-        Ok(Round { messages, documents })
+        Ok(Round { messages, documents, stamp: last_stamp })
     }
 
-    async fn write(&self, round: &Round) -> Result<Came, Trouble> {
+    async fn write(&self, round: &mut Round) -> Result<Came, Trouble> {
         let has_replies = round.messages.iter().any(|message| message.thread.is_some());
+        let into = self.store.db.database().collection(MESSAGES);
         let written = if has_replies {
-            in_turn!(self.store, self.conversation.as_str(), |session| self.write_replies(session, round))
+            match in_turn!(self.store, self.conversation.as_str(), |session| self
+                .write_replies(&into, session, round))
+            {
+                Err(Trouble::Said(said)) => Err(Unwritten::from(said)),
+                Err(trouble) => return Err(trouble),
+                Ok(()) => Ok(()),
+            }
+        } else if self.look || self.hint.shared {
+            // It may well be refused, which would hold others up.
+            into.insert_many(&round.documents).await.map(drop).map_err(Unwritten::from)
         } else {
-            let written = self.store.messages().insert_many(&round.documents).await;
-            written.map(drop).map_err(Trouble::from)
+            self.store.group.insert(&into, std::mem::take(&mut round.documents)).await
         };
-        match written {
-            Ok(()) => Ok(Came::Through),
-            Err(Trouble::Said(said)) => came(said, has_replies),
-            Err(trouble) => Err(trouble),
-        }
+        written.map_or_else(|unwritten| came(unwritten, has_replies), |()| Ok(Came::Through))
     }
 
     /// Replies count in their roots, all or none.
-    async fn write_replies(&self, session: &mut ClientSession, round: &Round) -> Result<(), Trouble> {
+    async fn write_replies(
+        &self,
+        into: &Collection<RawDocumentBuf>,
+        session: &mut ClientSession,
+        round: &Round,
+    ) -> Result<(), Trouble> {
+        into.insert_many(&round.documents).session(&mut *session).await?;
         let messages = self.store.messages();
-        messages.insert_many(&round.documents).session(&mut *session).await?;
         let mut roots: BTreeMap<&str, (i64, DateTime)> = BTreeMap::new();
         for message in &round.messages {
             if let Some(thread) = &message.thread {
@@ -424,19 +435,20 @@ fn key(new: &NewMessage) -> Option<Key> {
 ///
 /// # Errors
 /// What says nothing of single messages.
-fn came(said: Said, all_or_none: bool) -> Result<Came, Trouble> {
-    let ErrorKind::InsertMany(errors) = said.kind.as_ref() else {
-        let in_the_way = is_duplicate(&said) || is_transient(&said);
-        return if in_the_way { Ok(Came::Short(0)) } else { Err(said.into()) };
-    };
-    let refused = errors.write_errors.as_ref().and_then(|errors| errors.first());
-    let Some(refused) = refused.filter(|_| errors.write_concern_error.is_none()) else {
-        return Err(said.into());
-    };
-    let (place, code) = (refused.index, refused.code);
-    let stored = if all_or_none { 0 } else { place };
-    Ok(match code {
-        DUPLICATE | CONFLICT => Came::Short(stored),
-        _ => Came::Refused(stored, place, said.into()),
-    })
+fn came(unwritten: Unwritten, all_or_none: bool) -> Result<Came, Trouble> {
+    match unwritten {
+        Unwritten::Refused(place, said) => {
+            let stored = if all_or_none { 0 } else { place };
+            Ok(match code(&said) {
+                Some(DUPLICATE | CONFLICT) => Came::Short(stored),
+                _ => Came::Refused(stored, place, said.into()),
+            })
+        }
+        Unwritten::Failed(said) => {
+            let of_some = matches!(said.kind.as_ref(), ErrorKind::InsertMany(_));
+            let in_the_way = !of_some && (is_duplicate(&said) || is_transient(&said));
+            if in_the_way { Ok(Came::Short(0)) } else { Err(said.into()) }
+        }
+        Unwritten::Lost => Err(Error::new(Code::Internal).effect_unknown().into()),
+    }
 }

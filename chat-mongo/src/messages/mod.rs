@@ -9,6 +9,10 @@
 //! one before is known to be there, and a unique index lets one of several writers have it. Times never go back within
 //! a conversation, so that the order of places is the order of times.
 //!
+//! What many append to one conversation meanwhile goes out as one batch, and the batches of several conversations as one
+//! command, in order, which ends at the first message that is refused; so no place is left out. A conversation in which
+//! another node is in the way writes alone until it is not.
+//!
 //! What a user deleted for itself is a document of `hidden`. A document of `pins` names the messages of a conversation that
 //! may be pinned: whether one is, it says itself.
 //!
@@ -25,7 +29,7 @@
 //!
 //! | operation | commands | round trips |
 //! |---|---|---|
-//! | `append_many` | 1 per conversation, for all who append there at once | 1; 2 the first time, 5 with a reply in a thread |
+//! | `append_many` | 1 for all who append while one is under way, in whatever conversations; 1 more for each that is new to this node | 1; 2 the first time, 5 with a reply in a thread |
 //! | `get_many`, `hidden_many` | 1 | 1 |
 //! | `history` | 2; 4 with a viewer | 1 |
 //! | `heads` | 1 per conversation; 1 more with a viewer | 1; 2 |
@@ -39,6 +43,7 @@
 
 mod append;
 mod change;
+mod group;
 mod history;
 mod lane;
 mod limits;
@@ -75,6 +80,7 @@ use crate::message_index::{MENTIONED, SENDER, UNCOUNTED};
 use crate::operation::Operation;
 use crate::outbox::{BY_EVENT, DUE};
 use crate::schema::{Index, Schema};
+use group::Group;
 use lane::Lanes;
 use record::Stored;
 use turn::Turns;
@@ -158,12 +164,13 @@ pub struct MongoMessages {
     db: Db,
     /// Who waits to append, and where the next message goes; kind of state: **derived**.
     lanes: Arc<Lanes>,
+    group: Arc<Group>,
     turns: Arc<Turns>,
 }
 
 impl MongoMessages {
     pub(crate) fn new(db: Db) -> Self {
-        Self { db, lanes: Arc::default(), turns: Arc::default() }
+        Self { db, lanes: Arc::default(), group: Arc::default(), turns: Arc::default() }
     }
 
     fn messages(&self) -> Collection<Document> {
