@@ -33,7 +33,8 @@ mod foreign;
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::envelope::Envelope;
@@ -88,7 +89,7 @@ impl From<Undecodable> for Error {
     }
 }
 
-/// The envelope as written.
+/// The envelope as written; its `data`, which comes last, may be added as text.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Written<'a> {
@@ -99,7 +100,8 @@ struct Written<'a> {
     key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<&'a str>,
-    data: &'a Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Event>,
 }
 
 /// The envelope as read, but for its `data`.
@@ -133,16 +135,51 @@ pub fn encode_flat(envelope: &Envelope) -> Vec<(Cow<'static, str>, String)> {
         }
         Event::MessageSent(sent) => fields.extend(message_fields(sent)),
         known => {
+            let (names, data) = (known.kind().map(columns).unwrap_or_default(), json(known));
+            fields.reserve_exact(names.len() + 3);
             fields.push(("event".into(), seed_name(known).to_owned()));
-            let mut data = members(known);
-            for column in known.kind().map(columns).unwrap_or_default() {
-                fields.push((Cow::Borrowed(column), data.remove(*column).map(flat).unwrap_or_default()));
-            }
+            let values = Columns(names).deserialize(&mut serde_json::Deserializer::from_str(&data));
+            let names = names.iter().map(|name| Cow::Borrowed(*name));
+            fields.extend(names.zip(values.unwrap_or_default()));
             fields.push(("timestamp".into(), envelope.at.as_millis().to_string()));
+            fields.push((PAYLOAD.into(), around(envelope, &data)));
+            return fields;
         }
     }
     fields.push((PAYLOAD.into(), written(envelope)));
     fields
+}
+
+/// Some members of a JSON object as they are written flat, in this order; the others are passed over.
+struct Columns(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for Columns {
+    type Value = Vec<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<String>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Columns {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the payload of an event")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Vec<String>, A::Error> {
+        let mut values = vec![String::new(); self.0.len()];
+        while let Some(name) = members.next_key::<&str>()? {
+            match self.0.iter().position(|column| *column == name).and_then(|nth| values.get_mut(nth)) {
+                Some(value) => *value = flat(members.next_value()?),
+                None => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(values)
+    }
 }
 
 /// Reads an entry of a stream: ours in either encoding, or one the Node services wrote.
@@ -230,16 +267,32 @@ fn misfit(what: &str, error: &serde_json::Error) -> Undecodable {
 }
 
 fn written(envelope: &Envelope) -> String {
-    let written = Written {
+    json(&with(envelope, Some(&envelope.event)))
+}
+
+/// The envelope around the JSON of its event.
+fn around(envelope: &Envelope, data: &str) -> String {
+    let mut text = json(&with(envelope, None));
+    text.pop();
+    text.reserve_exact(data.len() + 9);
+    text.extend([",\"data\":", data, "}"]);
+    text
+}
+
+fn with<'a>(envelope: &'a Envelope, data: Option<&'a Event>) -> Written<'a> {
+    Written {
         id: &envelope.id,
         name: envelope.name(),
         v: envelope.version(),
         at: envelope.at,
         key: envelope.key(),
         trace: envelope.trace.as_deref(),
-        data: &envelope.event,
-    };
-    serde_json::to_string(&written).unwrap_or_default()
+        data,
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// The members of an event's payload.
