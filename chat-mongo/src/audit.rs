@@ -181,7 +181,7 @@ impl MongoAudit {
         page: &Page<C>,
     ) -> Result<Paged<AuditRecord, C>, Trouble>
     where
-        C: for<'a> From<&'a AuditRecord>,
+        C: for<'a> From<&'a AuditRecord> + Sync,
     {
         let audit = self.db.collection(AUDIT);
         let surplus = u32::try_from(page.limit).unwrap_or(u32::MAX).saturating_add(1);
