@@ -50,8 +50,9 @@ pub enum Start {
 
 /// A member of a group, over any number of topics.
 ///
-/// Kind of state: what the group has and what waits is volatile beside truth: if Redis forgets it, entries are delivered
-/// again.
+/// Kind of state: what the group has and what waits is volatile beside truth: if Redis forgets it, or another program deletes
+/// the group, a member or the stream, entries are delivered again; and of what a member still has at that moment, what comes
+/// later may be handled first by another.
 ///
 /// What a member holds is also in the native list of pending entries, so `XPENDING` tells the truth; what waits for its key
 /// is there with a consumer called `\x01parked`. Entries which members of other programs read natively in the same group

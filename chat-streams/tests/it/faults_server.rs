@@ -103,7 +103,7 @@ async fn restarted_empty_everybody_goes_on() -> Result<(), Absent> {
 
 async fn what_other_programs_do_to_a_stream_stops_nobody() -> Result<(), Absent> {
     let server = Redis::spawn()?;
-    let traffic = Traffic::begin(&server.url()).await;
+    let mut traffic = Traffic::begin(&server.url()).await;
     let deeds: [&[&str]; 8] = [
         &["XTRIM", STREAM, "MAXLEN", "0"],
         &["XGROUP", "DESTROY", STREAM, "g"],
@@ -119,7 +119,8 @@ async fn what_other_programs_do_to_a_stream_stops_nobody() -> Result<(), Absent>
         // There may be no such group at this moment.
         let _ = server.try_command(deed).unwrap();
     }
-    traffic.handle(100).await;
+    traffic.everything_is_back();
+    traffic.handle(200).await;
     assert!(traffic.end_with_losses().await >= 1, "the reader was told");
     Ok(())
 }
