@@ -1,5 +1,6 @@
 //! A spawned server: its folder, its life and its end.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -16,7 +17,7 @@ use crate::wait::until;
 
 /// Ports of servers lie below the range the system takes the client side of connections from, so that nobody takes the
 /// port of a server which is down for a while; and ten thousand more is a port too, for a cluster's bus.
-const PORTS: std::ops::Range<u16> = 11_000..22_000;
+const PORTS: std::ops::Range<u16> = 11_000..21_000;
 
 /// Writes down its own process id, then becomes the server: there is no moment in which a server runs unknown.
 const BECOME: &str = r#"echo $$ >pid && exec "$@""#;
@@ -283,15 +284,18 @@ fn start(program: &Program, folder: &Path) -> Child {
         .expect("a shell")
 }
 
-/// A loopback port nobody listens on, neither there nor ten thousand above it. Another process may take it first: who
-/// spawns a server looks whether it is the one that answers, and tries another port if not.
+/// A loopback port nobody listens on, neither there nor ten thousand above it, and never the same twice: whoever had it may
+/// be down for a while. Another process may take it first: who spawns a server looks whether it is the one that answers, and
+/// tries another port if not.
 ///
 /// # Panics
 /// When there is none.
 pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     (0..1000)
         .map(|_| rand::rng().random_range(PORTS))
-        .find(|port| is_free(*port) && is_free(*port + 10_000))
+        .find(|port| GIVEN.lock().insert(*port) && is_free(*port) && is_free(*port + 10_000))
         .expect("a free port")
 }
