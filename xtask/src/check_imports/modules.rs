@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(
             found,
             ["chat-core/src/event/kind.rs:2: event must not use store; \
-              it may use the base (error, clock, config, codec), domain"]
+              it may use the base (error, clock, config, codec, observe), domain"]
         );
     }
 }
