@@ -118,6 +118,18 @@ struct Found {
 }
 
 impl StreamConsumer {
+    /// A member that nobody has heard of yet.
+    pub(crate) fn new(streams: Streams, group: &str, member: &str, topics: &[Topic]) -> Result<Self> {
+        for name in [group, member] {
+            Id::<Self>::new(name)?;
+        }
+        let topics: BTreeSet<_> = topics.iter().copied().collect();
+        let places = topics.into_iter().map(|topic| streams.place(topic).cloned()).collect::<Result<_>>()?;
+        let (group, member, wake) = (group.to_owned(), member.to_owned(), Wake::new(&streams));
+        let (new, idle) = Default::default();
+        Ok(Self { streams, group, member, places, new, idle, wake })
+    }
+
     /// Registers the group where it is new, and a member of it.
     pub(crate) async fn join(
         streams: Streams,
@@ -126,14 +138,7 @@ impl StreamConsumer {
         topics: &[Topic],
         start: Start,
     ) -> Result<Self> {
-        for name in [group, member] {
-            Id::<Self>::new(name)?;
-        }
-        let topics: BTreeSet<_> = topics.iter().copied().collect();
-        let places = topics.into_iter().map(|topic| streams.place(topic).cloned()).collect::<Result<_>>()?;
-        let (group, member, wake) = (group.to_owned(), member.to_owned(), Wake::new(&streams));
-        let (new, idle) = Default::default();
-        let consumer = Self { streams, group, member, places, new, idle, wake };
+        let consumer = Self::new(streams, group, member, topics)?;
         let from = match start {
             Start::Now => "$",
             Start::Beginning => "0",

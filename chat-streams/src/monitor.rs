@@ -150,35 +150,16 @@ impl fmt::Display for Concern {
     }
 }
 
-/// How the streams are; of the same shape as that of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Health {
-    /// Nothing is wrong.
-    Ok,
-    /// These things are.
-    Degraded(Vec<Concern>),
-    /// Nobody answers.
-    Disconnected,
-}
+/// How the streams are.
+pub type Health = chat_core::observe::Health<Concern>;
 
-impl fmt::Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ok => "OK",
-            Self::Degraded(_) => "DEGRADED",
-            Self::Disconnected => "Disconnected",
-        })
-    }
-}
-
-impl Health {
+impl Severity {
     /// The worst of what is wrong; nothing when nothing is.
-    pub fn severity(&self) -> Option<Severity> {
-        match self {
-            Self::Ok => None,
-            Self::Degraded(concerns) => concerns.iter().map(Concern::severity).max(),
-            Self::Disconnected => Some(Severity::Critical),
+    pub fn of(health: &Health) -> Option<Self> {
+        match health {
+            Health::Ok => None,
+            Health::Degraded(concerns) => concerns.iter().map(Concern::severity).max(),
+            _ => Some(Self::Critical),
         }
     }
 }
@@ -201,7 +182,7 @@ impl Report {
             };
             concerns.extend(groups.iter().filter_map(late));
         }
-        if concerns.is_empty() { Health::Ok } else { Health::Degraded(concerns) }
+        Health::answering(concerns.into_iter().map(|concern| (true, concern)))
     }
 
     /// The same as gauges: `chat_stream_length`, `chat_stream_bytes` and `chat_dead_letters` by topic, and
@@ -239,7 +220,7 @@ impl Report {
 ///
 /// // Keeps the metrics, and says when what is wrong becomes better or worse.
 /// let watching = monitor.start(Duration::from_secs(5), |health| {
-///     if health.severity() >= Some(Severity::Warning) {
+///     if Severity::of(health) >= Some(Severity::Warning) {
 ///         eprintln!("{health:?}");
 ///     }
 /// });
@@ -310,7 +291,7 @@ impl Monitor {
                     }
                     Err(_) => Health::Disconnected,
                 };
-                let now = (health.severity(), health == Health::Disconnected);
+                let now = (Severity::of(&health), health == Health::Disconnected);
                 if before.replace(now) != Some(now) {
                     said(&health);
                 }
@@ -365,8 +346,8 @@ mod tests {
             |topic, dead_letters| Report { topics: vec![topic], dead_letters }.health(&Thresholds::default());
         assert_eq!(health(topic(150, 60), 0), Health::Ok);
         let growing = health(topic(151, 0), 0);
-        assert_eq!(growing.severity(), Some(Severity::Warning));
-        assert_eq!(health(topic(1, 0), 1).severity(), Some(Severity::Info));
+        assert_eq!(Severity::of(&growing), Some(Severity::Warning));
+        assert_eq!(Severity::of(&health(topic(1, 0), 1)), Some(Severity::Info));
         let Health::Degraded(all) = health(topic(151, 61), 101) else { panic!("it is fine") };
         let said: Vec<_> = all.iter().map(ToString::to_string).collect();
         let files = Topic::Files;
@@ -378,6 +359,6 @@ mod tests {
                 format!("search is 61 s behind on {files}"),
             ]
         );
-        assert_eq!(health(topic(151, 61), 101).severity(), Some(Severity::Critical));
+        assert_eq!(Severity::of(&health(topic(151, 61), 101)), Some(Severity::Critical));
     }
 }

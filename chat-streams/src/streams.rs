@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chat_core::error::{Code, Error, Result};
 use chat_core::event::Topic;
+use chat_core::service::{ChatBuilder, DERIVED};
 use chat_redis::driver::{Command, Script, Store};
 use chat_redis::{KeySpace, RedisService};
 
@@ -67,6 +68,27 @@ impl Streams {
         start: Start,
     ) -> Result<StreamConsumer> {
         StreamConsumer::join(self.clone(), group, member, topics, start).await
+    }
+
+    /// A member of a consumer group, without asking Redis for anything: for hosts that start while it is away. A group that is
+    /// not registered yet is with the first fetch, and begins with everything that is still kept.
+    ///
+    /// # Errors
+    /// [`Code::IdInvalid`] for a name that is no id.
+    pub fn lazy_consumer(&self, group: &str, member: &str, topics: &[Topic]) -> Result<StreamConsumer> {
+        StreamConsumer::new(self.clone(), group, member, topics)
+    }
+
+    /// The builder with this log instead of its own: events are published to it and followed in it, and what is derived is
+    /// repeated by the group `derive`, of which `node` is a member. Every process is a node of its own.
+    ///
+    /// Redis need not be there yet.
+    ///
+    /// # Errors
+    /// [`Code::IdInvalid`] for a node whose name is no id.
+    pub fn equip(&self, builder: ChatBuilder, node: &str) -> Result<ChatBuilder> {
+        let derive = self.lazy_consumer("derive", node, DERIVED)?;
+        Ok(builder.publisher(Arc::new(self.publisher())).tail(Arc::new(self.tail())).derive(Arc::new(derive)))
     }
 
     /// What groups gave up.

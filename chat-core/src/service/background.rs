@@ -11,8 +11,9 @@ use crate::error::Result;
 
 /// How many events one step of the relay publishes.
 const RELAY_BATCH: usize = 256;
-/// For how long a relay keeps a key to itself; another node takes over then.
-const RELAY_LEASE: Duration = Duration::from_secs(30);
+/// For how long a relay keeps a key to itself; another node takes over then. One that is late publishes what is published
+/// already, which is suppressed.
+const RELAY_LEASE: Duration = Duration::from_secs(5);
 /// How often the relay looks for what a dead node left; its own writes wake it at once.
 const RELAY_POLL: Duration = Duration::from_secs(1);
 /// How often leases and typing are looked at.
@@ -20,7 +21,7 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// How long the derive worker waits for events.
 const DERIVE_WAIT: Duration = Duration::from_secs(1);
 /// After how long a dead member's events are taken over.
-const DERIVE_IDLE: Duration = Duration::from_secs(60);
+const DERIVE_IDLE: Duration = Duration::from_secs(15);
 /// How long to rest after a failure.
 const REST: Duration = Duration::from_millis(500);
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::derive::DERIVED;
 use super::lookup::Lookups;
 use super::typing::Typists;
 use super::{Chat, ChatSettings, Inner, Ports};
 use crate::clock::{Clock, SystemClock};
-use crate::event::Topic;
 use crate::memory::{Memory, MemoryRooms};
 use crate::moderation::{AccessGuard, PolicyTable};
 use crate::store::{
@@ -111,7 +111,7 @@ impl ChatBuilder {
         self
     }
 
-    /// Repeats what is derived from this consumer's events. A chat whose publisher is in memory has one by itself.
+    /// Repeats what is derived from this consumer's events, which are those of [`DERIVED`]. A chat whose publisher is in memory has one by itself.
     #[must_use]
     pub fn derive(mut self, consumer: Arc<dyn EventConsumer>) -> Self {
         self.derive = Some(consumer);
@@ -124,7 +124,7 @@ impl ChatBuilder {
         let memory = Memory::new(Arc::clone(&clock));
         let derive = self.derive.take().or_else(|| {
             let own_log = self.publisher.is_none();
-            own_log.then(|| Arc::new(memory.events.consumer("derive", "chat", Topic::ALL, true)) as _)
+            own_log.then(|| Arc::new(memory.events.consumer("derive", "chat", DERIVED, true)) as _)
         });
         if let (Some(presence), None) = (&self.presence, &self.rooms) {
             self.rooms = Some(Arc::new(MemoryRooms::new(Arc::clone(&clock), Arc::clone(presence))));

@@ -7,10 +7,21 @@ use super::Chat;
 use crate::domain::{ConversationId, LastActivity, Mentions, RoomId, RoomRole, Seq, UserId};
 use crate::domain::{MessageKind, ReadPosition};
 use crate::error::{Code, Result};
-use crate::event::{DeleteType, Envelope, Event, MessageEdited, MessageSent};
+use crate::event::{DeleteType, Envelope, Event, MessageEdited, MessageSent, Topic};
 use crate::store::rooms::RoomChange;
 use crate::store::unread::{Advance, AdvanceTo, Recorded};
 use crate::store::{ConversationStoreExt, EventConsumer, UnreadStoreExt};
+
+/// The topics of the events from which anything is derived: what a consumer of [`ChatBuilder::derive`](super::ChatBuilder::derive)
+/// has to follow. No other one, so that what passes quickly (typing, presence) is kept for nobody.
+pub const DERIVED: &[Topic] = &[
+    Topic::MessagesPrivate,
+    Topic::MessagesGroup,
+    Topic::MessagesSystem,
+    Topic::Messages,
+    Topic::Read,
+    Topic::Conversations,
+];
 
 /// How many events the worker takes at once.
 const BATCH: usize = 256;

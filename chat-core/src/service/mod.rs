@@ -32,6 +32,7 @@ use tokio::sync::Notify;
 pub use background::Background;
 pub use builder::ChatBuilder;
 pub use conversation::NewGroup;
+pub use derive::DERIVED;
 pub use history::{CatchUp, MAX_CATCH_UP, MAX_MISSED, MAX_POSITIONS, ThreadPage};
 pub use list::{ConversationList, ConversationView, LISTED_PARTICIPANTS, MAX_LIST, ParticipantView};
 pub use presence::Connected;

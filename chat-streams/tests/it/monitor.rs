@@ -108,6 +108,6 @@ async fn nobody_who_answers_is_told_apart() -> Result<(), Absent> {
     let log = Log::with_patience(Duration::from_millis(200)).await?;
     log.server.kill();
     let health = Monitor::new(&log.streams).health().await;
-    assert_eq!((health.severity(), health), (Some(Severity::Critical), Health::Disconnected));
+    assert_eq!((Severity::of(&health), health), (Some(Severity::Critical), Health::Disconnected));
     Ok(())
 }

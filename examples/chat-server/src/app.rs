@@ -1,20 +1,20 @@
 //! What every part of a running server shares.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use chat_core::clock::Timestamp;
 use chat_core::service::Chat;
-use chat_redis::RedisService;
 use tokio::sync::watch;
 
 use crate::auth::Auth;
-use crate::fanout::Badges;
+use crate::fanout::{Badges, Told};
 use crate::gateway::conn::Conn;
 use crate::gateway::session::Sessions;
 use crate::gateway::sockets::Sockets;
 use crate::metrics;
 use crate::options::Options;
+use crate::wiring::Backends;
 
 /// How far a server is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,8 +32,8 @@ pub(crate) enum Phase {
 pub(crate) struct App {
     /// The chat.
     pub(crate) chat: Chat,
-    /// The Redis it runs on, if it does.
-    pub(crate) redis: OnceLock<RedisService>,
+    /// What it runs on.
+    pub(crate) backends: Backends,
     /// Who is who.
     pub(crate) auth: Auth,
     /// The numbers it runs by.
@@ -44,6 +44,8 @@ pub(crate) struct App {
     pub(crate) sessions: Sessions,
     /// Whose unread counts are to be told.
     pub(crate) badges: Badges,
+    /// What sockets here were told of who is here.
+    pub(crate) told: Told,
     /// Since when it runs.
     pub(crate) started: Timestamp,
     /// Events taken in and not answered yet.
@@ -53,13 +55,14 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(chat: Chat, auth: Auth, options: Options) -> Self {
+    pub(crate) fn new(chat: Chat, backends: Backends, auth: Auth, options: Options) -> Self {
         Self {
             auth,
-            redis: OnceLock::new(),
+            backends,
             sockets: Sockets::default(),
             sessions: Sessions::default(),
             badges: Badges::default(),
+            told: Told::default(),
             started: chat.now(),
             open: Arc::default(),
             phase: watch::Sender::new(Phase::Up),
@@ -88,7 +91,15 @@ impl App {
         if self.sockets.leave(conn) {
             metrics::sockets(-1.0);
         }
-        if let Err(error) = self.chat.disconnect(&conn.actor).await {
+        let ended = match &conn.actor.session {
+            // Told to come back, it does so elsewhere: nobody is to see it go in between.
+            Some(session) if self.is_draining() && self.backends.is_shared() => {
+                let lease = [(conn.user().clone(), session.clone())];
+                self.chat.ports().presence.renew_many(&lease, self.options.handover).await.map(drop)
+            }
+            _ => self.chat.disconnect(&conn.actor).await.map(drop),
+        };
+        if let Err(error) = ended {
             // The lease runs out by itself.
             tracing::warn!(code = %error.code(), "a session could not be ended");
         }

@@ -5,9 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use chat_core::config::{Env, Secret};
 use chat_core::error::{Code, Error, Result};
 use chat_core::service::ChatSettings;
+use chat_mongo::MongoConfig;
 use chat_redis::RedisConfig;
 
 use crate::auth::{Auth, Realm};
+use crate::wiring::Places;
 
 /// Where the server listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
@@ -26,8 +28,10 @@ The chat reference server: Socket.IO and a web page. Starts with nothing install
     --dev                   anybody signs in by name; loopback addresses only. Without a key this is on
     --redis URL             where presence, unread counts, rooms, profiles and limits live: redis://host:port/db,
                             redis+sentinel://host,host/master or redis+cluster://host,host; in memory without it
-    --mongo URL, --kafka BROKERS
-                            not built into this version yet
+    --mongo URL             where messages, conversations, members, positions, files and users live:
+                            mongodb://host:port/database of a replica set; in memory without it.
+                            Any number of servers with the same --redis and --mongo are one chat
+    --kafka BROKERS         not built into this version yet
     --help, --version
 
 Each option is also an environment variable: --jwt-secret is CHAT_JWT_SECRET. An argument wins.
@@ -48,8 +52,8 @@ pub struct Config {
     pub made_up_secret: bool,
     /// The rules of the chat.
     pub settings: ChatSettings,
-    /// Where what is volatile or derived lives, if not in memory.
-    pub redis: Option<RedisConfig>,
+    /// Where backends are.
+    pub places: Places,
 }
 
 impl Config {
@@ -67,8 +71,7 @@ impl Config {
         let mut env = Env::from_pairs("CHAT", variables.chain(arguments));
         let listen = env.get("LISTEN", DEFAULT_LISTEN);
         let settings = ChatSettings::read(&mut env);
-        let redis = redis(&mut env);
-        refuse_backends(&mut env);
+        let places = places(&mut env);
         let (auth, dev, made_up_secret) = sign_in(&mut env);
         if dev && !listen.ip().is_loopback() {
             let what =
@@ -78,7 +81,7 @@ impl Config {
         finish(env, stray)?;
         // Without a problem there is a key.
         let auth = auth.ok_or_else(|| Error::invalid(Code::ConfigInvalid, "no key to check tokens with"))?;
-        Ok(Self { listen, auth, dev, made_up_secret, settings, redis })
+        Ok(Self { listen, auth, dev, made_up_secret, settings, places })
     }
 }
 
@@ -106,20 +109,23 @@ fn is_value(argument: &str) -> bool {
     !argument.starts_with("--") || argument.starts_with("-----BEGIN")
 }
 
-fn redis(env: &mut Env) -> Option<RedisConfig> {
-    match RedisConfig::from_url(env.secret("REDIS")?.expose()) {
-        Ok(config) => Some(config),
-        Err(error) => {
-            env.problem("REDIS", error.detail("reason").unwrap_or("not a Redis URL"));
-            None
-        }
+fn places(env: &mut Env) -> Places {
+    if env.secret("KAFKA").is_some() {
+        env.problem("KAFKA", "not built into this version yet");
+    }
+    Places {
+        redis: place(env, "REDIS", RedisConfig::from_url),
+        mongo: place(env, "MONGO", MongoConfig::from_url),
     }
 }
 
-fn refuse_backends(env: &mut Env) {
-    for name in ["MONGO", "KAFKA"] {
-        if env.secret(name).is_some() {
-            env.problem(name, "not built into this version yet: it runs in memory only");
+/// What a URL says; what is wrong with it is told without it.
+fn place<C>(env: &mut Env, name: &str, from_url: impl FnOnce(&str) -> Result<C>) -> Option<C> {
+    match from_url(env.secret(name)?.expose()) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            env.problem(name, error.detail("reason").unwrap_or("not a URL of this backend"));
+            None
         }
     }
 }

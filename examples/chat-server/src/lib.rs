@@ -45,7 +45,6 @@ use std::time::Duration;
 use axum::Router;
 use chat_core::error::Result;
 use chat_core::service::{Background, Chat};
-use chat_redis::RedisService;
 use engineioxide::service::NotFoundService;
 use parking_lot::Mutex;
 use socketioxide::service::SocketIoService;
@@ -57,6 +56,7 @@ use tokio::task::JoinSet;
 pub use auth::{Auth, Realm};
 pub use line::{Line, Lines};
 pub use options::Options;
+pub use wiring::Backends;
 
 use app::{App, Phase};
 use fanout::Fanout;
@@ -82,11 +82,20 @@ impl Server {
     /// # Errors
     /// Those of the event log, when it cannot be followed; limits no rate limiter takes.
     pub async fn start(chat: Chat, auth: Auth, options: Options) -> Result<Self> {
+        Self::start_on(chat, Backends::default(), auth, options).await
+    }
+
+    /// [`start`](Self::start), of a chat on these backends: `/health` tells of them too, and what Redis has lost is brought
+    /// back as soon as it is there again.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    pub async fn start_on(chat: Chat, backends: Backends, auth: Auth, options: Options) -> Result<Self> {
         metrics::recorder();
         options.messages.check()?;
         options.events.check()?;
         let background = chat.start();
-        let app = Arc::new(App::new(chat, auth, options));
+        let app = Arc::new(App::new(chat, backends, auth, options));
         let fanout = Fanout::begin(Arc::clone(&app)).await?;
         let (socket_io, io) = socket_io(&app.options);
         gateway::connect::open(&io, &app);
@@ -97,11 +106,6 @@ impl Server {
         tasks.spawn(presence::ticks(Arc::clone(&app), app.phases()));
         tasks.spawn(upkeep(app.phases()));
         Ok(Self { app, io, socket_io, background: Mutex::new(Some(background)), tasks: Mutex::new(tasks) })
-    }
-
-    /// Tells at `/health` how this Redis is, too. The first one told of is the one.
-    pub fn watch_redis(&self, redis: RedisService) {
-        self.app.redis.get_or_init(|| redis);
     }
 
     /// Every route: Socket.IO, the page, health, metrics, profiles. To be merged into the outermost router, since the

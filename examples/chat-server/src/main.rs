@@ -43,11 +43,8 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::default().with_dev(config.dev);
     let listener = TcpListener::bind(config.listen).await?;
     let address = listener.local_addr()?;
-    let wired = wiring::chat(config.settings, config.redis.as_ref())?;
-    let server = Server::start(wired.chat.clone(), config.auth, options).await?;
-    if let Some(redis) = &wired.redis {
-        server.watch_redis(redis.service.clone());
-    }
+    let wired = wiring::chat(config.settings, &config.places).await?;
+    let server = Server::start_on(wired.chat.clone(), wired.backends.clone(), config.auth, options).await?;
     if config.dev {
         let secret = if config.made_up_secret { ", with a secret made up for this run" } else { "" };
         tracing::warn!("running in --dev: anybody who reaches this address signs in as anybody{secret}");

@@ -33,12 +33,14 @@ pub struct Options {
     pub out_bytes: u64,
     /// How long one request may take: 30 s.
     pub request_timeout: Duration,
-    /// How often presence leases are renewed: 15 s.
+    /// How often presence leases are renewed: 15 s, or a quarter of a lease where that is less.
     pub heartbeat_every: Duration,
     /// How often expiry and activity are looked at: 1 s.
     pub tick: Duration,
     /// How long clients have between being told and being closed: 300 ms.
     pub drain_grace: Duration,
+    /// How long a user stays online without a socket while another server of the same chat may take over: 10 s.
+    pub handover: Duration,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             heartbeat_every: Duration::from_secs(15),
             tick: Duration::from_secs(1),
             drain_grace: Duration::from_millis(300),
+            handover: Duration::from_secs(10),
         }
     }
 }

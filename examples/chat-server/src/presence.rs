@@ -8,7 +8,7 @@ use chat_core::clock::Timestamp;
 use chat_core::domain::UserId;
 use chat_core::error::Result;
 use chat_core::store::presence::Renewal;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,21 +19,48 @@ use crate::metrics;
 
 /// How often activity of the same user is written down at most.
 const TOUCH_EVERY: Duration = Duration::from_secs(10);
-/// How many sessions are ended at once when the server closes.
+/// How soon leases are renewed again after a failure.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether Redis is back.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How many sessions are begun again, or ended, at once.
 const AT_ONCE: usize = 64;
 
-/// Renews leases, until the server closes.
+/// Renews leases, until the server closes; at once when Redis is back, which may have lost them, and soon after a failure.
 pub(crate) async fn heartbeats(app: Arc<App>, mut phases: watch::Receiver<Phase>) {
-    let mut ticks = interval(app.options.heartbeat_every);
+    // A heartbeat that comes late, or fails once, costs nobody a lease.
+    let mut ticks = interval(app.options.heartbeat_every.min(app.chat.settings().presence_lease / 4));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lives = self::lives(&app);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
+            () = comes_back(&app, lives) => {}
             _ = phases.wait_for(|phase| *phase >= Phase::Closing) => return,
         }
-        if let Err(error) = beat(&app).await {
-            tracing::warn!(code = %error.code(), "presence leases could not be renewed");
+        let before = self::lives(&app);
+        match beat(&app).await {
+            Ok(()) => lives = before,
+            Err(error) => {
+                tracing::warn!(code = %error.code(), "presence leases could not be renewed");
+                ticks.reset_after(AGAIN);
+            }
         }
+    }
+}
+
+/// How many connections to Redis there have been: each may be to one that lost what it had.
+fn lives(app: &App) -> u64 {
+    app.backends.redis.as_ref().map_or(0, |redis| redis.service.stats().connected)
+}
+
+/// Waits for a connection to Redis that was not there before.
+async fn comes_back(app: &App, lives: u64) {
+    if app.backends.redis.is_none() {
+        return std::future::pending().await;
+    }
+    while self::lives(app) == lives {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -46,11 +73,11 @@ async fn beat(app: &App) -> Result<()> {
             .filter_map(|conn| Some((conn.user().clone(), conn.actor.session.clone()?)))
             .collect();
         let renewals = app.chat.heartbeat(&leases).await?;
-        for (conn, renewal) in conns.iter().zip(renewals) {
-            if renewal == Renewal::Lost {
-                begin_again(app, conn).await?;
-            }
-        }
+        let begun = conns
+            .into_iter()
+            .zip(renewals)
+            .filter_map(|(conn, renewal)| (renewal == Renewal::Lost).then(|| begin_again(app, conn)));
+        futures::stream::iter(begun).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         app.chat.mark_idle(&app.sockets.users()).await?;
     }
     metrics::users_online(app.chat.ports().presence.stats().await?.users);
@@ -58,7 +85,7 @@ async fn beat(app: &App) -> Result<()> {
 }
 
 /// A lease ran out although its socket lives: the store was away, or lost what it had.
-async fn begin_again(app: &App, conn: &Conn) -> Result<()> {
+async fn begin_again(app: &App, conn: Arc<Conn>) -> Result<()> {
     if conn.has_left() {
         return Ok(());
     }

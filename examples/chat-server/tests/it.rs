@@ -29,6 +29,7 @@ mod it {
     pub(crate) mod conformance;
     pub(crate) mod limits;
     pub(crate) mod node;
+    pub(crate) mod nodes;
     pub(crate) mod presence;
     pub(crate) mod privacy;
     pub(crate) mod redis;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         it::command_line::trials(),
         it::restart::trials(),
         it::redis::trials(),
+        it::nodes::trials(),
         it::conformance::trials(),
     ];
     let conclusion = libtest_mimic::run(&Arguments::from_args(), topics.into_iter().flatten().collect());

@@ -2,18 +2,18 @@
 
 use chat_core::clock::Timestamp;
 use chat_core::domain::page::{MAX_PAGE, Page};
-use chat_core::domain::presence::ChosenStatus;
 use chat_core::domain::{ConversationId, ConversationKind, MessageId, PresenceStatus, Seq, UserId};
 use chat_core::error::{Code, Result};
 use chat_core::event::{
     ConversationCreated, ConversationNameUpdated, CoveredIds, DeleteType, Envelope, Event, MessageDeleted,
     MessageSent, ParticipantAdded,
 };
+use chat_core::store::ConversationStoreExt;
 use chat_core::store::messages::{Anchor, HistoryQuery, HistoryScope};
-use chat_core::store::{ConversationStoreExt, PresenceStoreExt};
 use serde_json::{Value, json};
 
 use super::badges::Badge;
+use super::presence;
 use crate::app::App;
 use crate::gateway::conn::Frame;
 use crate::gateway::status::Status;
@@ -92,12 +92,15 @@ async fn tell(app: &App, envelope: &Envelope) -> Result<()> {
         Event::TypingStopped(event) => {
             typing(app, &event.conversation_id, &event.user_id, "userStoppedTyping")
         }
-        Event::PresenceOnline(event) => online(app, &event.user_id, &event.conversations, at).await?,
-        Event::PresenceIdle(event) => {
-            let payload = json!({ "userId": event.user_id, "timestamp": at });
-            contacts(app, &event.user_id, &event.conversations, "user_idle", &payload);
+        Event::PresenceOnline(event) => {
+            presence::changed(app, &event.user_id, &event.conversations, PresenceStatus::Online, at).await;
         }
-        Event::PresenceOffline(event) => offline(app, &event.user_id, &event.conversations, at).await?,
+        Event::PresenceIdle(event) => {
+            presence::changed(app, &event.user_id, &event.conversations, PresenceStatus::Away, at).await;
+        }
+        Event::PresenceOffline(event) => {
+            presence::changed(app, &event.user_id, &event.conversations, PresenceStatus::Offline, at).await;
+        }
         event => conversation(app, event, at).await?,
     }
     Ok(())
@@ -333,49 +336,6 @@ async fn members(app: &App, id: &ConversationId) -> Result<Vec<UserId>> {
             Some(cursor) => page.after = Some(cursor),
             None => return Ok(all),
         }
-    }
-}
-
-async fn online(app: &App, user: &UserId, conversations: &[ConversationId], at: Timestamp) -> Result<()> {
-    let presence = app.chat.ports().presence.get(user).await?;
-    let holds = |chosen: &ChosenStatus| chosen.holds(app.chat.now());
-    let status = match presence.chosen.as_ref().and_then(holds) {
-        Some(PresenceStatus::Dnd) => PresenceStatus::Dnd,
-        _ => PresenceStatus::Online,
-    };
-    contacts(
-        app,
-        user,
-        conversations,
-        "user_online",
-        &json!({ "userId": user, "status": status, "timestamp": at }),
-    );
-    Ok(())
-}
-
-async fn offline(app: &App, user: &UserId, conversations: &[ConversationId], at: Timestamp) -> Result<()> {
-    let presence = app.chat.ports().presence.get(user).await?;
-    // All who are told share a conversation with the user, and none of them is the user.
-    let anybody = UserId::derived(&["somebody who shares a conversation"]);
-    let mut payload = json!({ "userId": user, "timestamp": at });
-    if let (Some(last), Some(payload)) =
-        (presence.seen_by(&anybody, true, app.chat.now()).last_active, payload.as_object_mut())
-    {
-        payload.insert("lastActive".to_owned(), json!(last));
-    }
-    contacts(app, user, conversations, "user_offline", &payload);
-    Ok(())
-}
-
-fn contacts(
-    app: &App,
-    user: &UserId,
-    conversations: &[ConversationId],
-    event: &'static str,
-    payload: &Value,
-) {
-    if let Some(frame) = Frame::new(event, payload) {
-        app.sockets.send_rooms(conversations, user, &frame);
     }
 }
 

@@ -6,6 +6,7 @@
 mod badges;
 mod deliver;
 mod merge;
+mod presence;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use chat_core::store::events::TailRead;
 use tokio::sync::watch;
 
 pub(crate) use badges::{Badges, run as run_badges};
+pub(crate) use presence::Told;
+
 use merge::{Merge, READ};
 
 use crate::app::{App, Phase};
@@ -31,17 +34,25 @@ const REST: Duration = Duration::from_millis(250);
 pub(crate) struct Fanout {
     app: Arc<App>,
     tail: Arc<dyn EventTail>,
-    merge: Merge,
+    /// Nothing while the log has not been reached yet.
+    merge: Option<Merge>,
 }
 
 impl Fanout {
-    /// Begins after everything that is in the log by now.
+    /// Begins after everything that is in the log by now; if the log is away, as soon as it is back.
     ///
     /// # Errors
-    /// Those of the log.
+    /// Those of the log that no waiting remedies.
     pub(crate) async fn begin(app: Arc<App>) -> Result<Self> {
         let tail = Arc::clone(&app.chat.ports().tail);
-        let merge = Merge::new(tail.ends(&merge::topics()).await?);
+        let merge = match tail.ends(&merge::topics()).await {
+            Ok(ends) => Some(Merge::new(ends)),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(code = %error.code(), "the log is not there yet");
+                None
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Self { app, tail, merge })
     }
 
@@ -61,18 +72,22 @@ impl Fanout {
 
     /// Reads once, and passes on what is in order.
     async fn step(&mut self) -> Result<()> {
-        let wait = if self.merge.is_waiting() { Duration::ZERO } else { WAIT };
-        let reads = self.tail.read_since(&self.merge.cursors(), READ, wait).await?;
-        self.shut_out(&reads);
-        let gone = self.merge.take(reads);
+        let Some(merge) = &mut self.merge else { return self.begin_late().await };
+        let wait = if merge.is_waiting() { Duration::ZERO } else { WAIT };
+        let reads = self.tail.read_since(&merge.cursors(), READ, wait).await?;
+        shut_out(&self.app, &reads);
+        let gone = merge.take(reads);
         if !gone.is_empty() {
-            self.lost(&gone).await?;
+            for end in self.tail.ends(&gone).await? {
+                merge.jump(end);
+            }
+            lost(&self.app, &gone);
         }
         let mut passed_on = 0;
-        while let Some(envelope) = self.merge.next() {
+        while let Some(envelope) = merge.next() {
             match &envelope.event {
                 Event::ConversationNameUpdated(name) => {
-                    let picture = self.merge.picture_with(name);
+                    let picture = merge.picture_with(name);
                     deliver::renamed(&self.app, name, picture, envelope.at);
                 }
                 _ => deliver::deliver(&self.app, &envelope).await,
@@ -84,40 +99,44 @@ impl Fanout {
         Ok(())
     }
 
-    /// Who was removed gets nothing more, not even what stands before the removal in what was just read.
-    fn shut_out(&self, reads: &[TailRead]) {
-        for read in reads {
-            let TailRead::Events { events, next } = read else { continue };
-            if next.topic != Topic::Conversations {
-                continue;
-            }
-            for envelope in events.iter().flatten() {
-                match &envelope.event {
-                    Event::ParticipantRemoved(gone) => {
-                        self.app.sockets.expel(&gone.conversation_id, &gone.participant_id)
-                    }
-                    Event::ParticipantLeft(gone) => {
-                        self.app.sockets.expel(&gone.conversation_id, &gone.participant_id)
-                    }
-                    _ => {}
+    /// The log is there: whoever came before does not know what was in it meanwhile.
+    async fn begin_late(&mut self) -> Result<()> {
+        let topics = merge::topics();
+        self.merge = Some(Merge::new(self.tail.ends(&topics).await?));
+        lost(&self.app, &topics);
+        Ok(())
+    }
+}
+
+/// Who was removed gets nothing more, not even what stands before the removal in what was just read.
+fn shut_out(app: &App, reads: &[TailRead]) {
+    for read in reads {
+        let TailRead::Events { events, next } = read else { continue };
+        if next.topic != Topic::Conversations {
+            continue;
+        }
+        for envelope in events.iter().flatten() {
+            match &envelope.event {
+                Event::ParticipantRemoved(gone) => {
+                    app.sockets.expel(&gone.conversation_id, &gone.participant_id)
                 }
+                Event::ParticipantLeft(gone) => {
+                    app.sockets.expel(&gone.conversation_id, &gone.participant_id)
+                }
+                _ => {}
             }
         }
     }
+}
 
-    /// Part of the log is gone: nobody here can be told what was in it, so everybody asks anew.
-    async fn lost(&mut self, topics: &[Topic]) -> Result<()> {
-        for end in self.tail.ends(topics).await? {
-            self.merge.jump(end);
-        }
-        let passing = [Topic::Typing, Topic::Presence];
-        if topics.iter().all(|topic| passing.contains(topic)) {
-            return Ok(());
-        }
-        tracing::warn!(?topics, "part of the log is gone: every socket is to catch up");
-        for conn in self.app.sockets.all() {
-            conn.cut("gap");
-        }
-        Ok(())
+/// Part of the log is gone: nobody here can be told what was in it, so everybody asks anew.
+fn lost(app: &App, topics: &[Topic]) {
+    let passing = [Topic::Typing, Topic::Presence];
+    if topics.iter().all(|topic| passing.contains(topic)) {
+        return;
+    }
+    tracing::warn!(?topics, "part of the log is gone: every socket is to catch up");
+    for conn in app.sockets.all() {
+        conn.cut("gap");
     }
 }

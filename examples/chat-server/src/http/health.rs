@@ -1,6 +1,7 @@
 //! How the server is: health, readiness, metrics.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +12,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chat_core::error::Result;
 use chat_core::event::Topic;
+use chat_core::observe::Health;
 use chat_core::store::MessageStoreExt;
-use chat_redis::RedisService;
-use chat_redis::connection::Health;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
 use crate::metrics;
+use crate::wiring::Backends;
 
 /// How long a check may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -66,9 +67,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         ("presence", presence.0),
         ("profiles", profiles.0),
     ]);
-    if let Some(service) = app.redis.get() {
-        checks.insert("redis", redis(service).await);
-    }
+    checks.extend(backends(&app.backends).await);
     let status = checks.values().map(|check| check.status).max().unwrap_or(Level::Ok);
     let rendered = metrics::recorder().map(|recorder| recorder.render()).unwrap_or_default();
     let uptime = app.chat.now().since(app.started);
@@ -96,16 +95,27 @@ async fn check<T>(worst: Level, question: impl Future<Output = Result<T>>) -> (C
     }
 }
 
-/// Redis holds nothing that is lost for ever: without it the server is degraded, not down.
-async fn redis(service: &RedisService) -> Check {
-    let health = tokio::time::timeout(PATIENCE, service.health()).await.unwrap_or(Health::Disconnected);
+/// Redis holds nothing that is lost for ever: without it the server is degraded, not down. Without the truth it is down.
+async fn backends(backends: &Backends) -> impl Iterator<Item = (&'static str, Check)> {
+    let redis = async { Some(asked(Level::Degraded, backends.redis.as_ref()?.service.health()).await) };
+    let mongo = async { Some(asked(Level::Down, backends.mongo.as_ref()?.health()).await) };
+    let streams = async { Some(asked(Level::Degraded, backends.events.as_ref()?.health()).await) };
+    let (redis, mongo, streams) = tokio::join!(redis, mongo, streams);
+    [("redis", redis), ("mongo", mongo), ("streams", streams)]
+        .into_iter()
+        .filter_map(|(name, check)| Some((name, check?)))
+}
+
+/// How a backend is; that it does not answer counts as `worst`.
+async fn asked<C: Display>(worst: Level, question: impl Future<Output = Health<C>>) -> Check {
+    let health = tokio::time::timeout(PATIENCE, question).await.unwrap_or(Health::Disconnected);
     match health {
         Health::Ok => Check { status: Level::Ok, message: None },
         Health::Degraded(concerns) => {
             let concerns: Vec<String> = concerns.iter().map(ToString::to_string).collect();
             Check { status: Level::Degraded, message: Some(concerns.join("; ")) }
         }
-        other => Check { status: Level::Degraded, message: Some(other.to_string()) },
+        other => Check { status: worst, message: Some(other.to_string()) },
     }
 }
 

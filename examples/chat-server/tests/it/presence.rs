@@ -4,8 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use chat_core::clock::{Clock, Timestamp};
-use chat_core::domain::PresenceStatus;
 use chat_core::domain::presence::Presence;
+use chat_core::domain::{ConversationId, PresenceStatus};
+use chat_core::event::{Envelope, Event, PresenceOffline, PresenceOnline};
 use chat_core::store::presence::DEFAULT_LEASE;
 use chat_server::Options;
 use serde_json::json;
@@ -22,6 +23,7 @@ trials! {
     a_socket_that_lives_stays_online_past_every_lease,
     a_lease_lost_by_the_store_begins_again,
     idleness_is_told_and_ends_with_the_next_request,
+    an_announcement_that_comes_late_makes_no_ghost,
 }
 
 async fn a_clean_close_is_told_at_once() {
@@ -138,5 +140,35 @@ async fn idleness_is_told_and_ends_with_the_next_request() {
     .await;
     other.ask("getConversations", json!({})).await;
     one.hears("user_online", |back| back["userId"] == *bob && back["status"] == "online").await;
+    host.stop().await;
+}
+
+async fn an_announcement_that_comes_late_makes_no_ghost() {
+    let host = Host::start(Options::default()).await;
+    let (ann, bob) = (fresh("ann"), fresh("bob"));
+    let (mut one, other) = (host.connect(&ann).await, host.connect(&bob).await);
+    let conversation = ConversationId::new(one.direct(&bob).await).unwrap();
+    let announce = async |cause: &str, event: Event| {
+        let envelope = Envelope::new(&[cause], host.clock.now(), event);
+        host.chat().ports().publisher.publish_many(&[envelope]).await.unwrap();
+    };
+    let (user_id, conversations) = (id(&bob), vec![conversation]);
+    // What another server saw before bob came back is announced after it.
+    let reason = "lapsed".to_owned();
+    announce(
+        "late",
+        PresenceOffline { user_id: user_id.clone(), reason, conversations: conversations.clone() }.into(),
+    )
+    .await;
+    barrier(&mut one, &[&other]).await;
+    assert!(one.heard("user_offline").is_empty(), "bob is here");
+    drop(other);
+    one.hears("user_offline", |gone| gone["userId"] == *bob).await;
+    let reason = "connected".to_owned();
+    announce("later", PresenceOnline { user_id, reason, conversations }.into()).await;
+    let other = host.connect(&fresh("carl")).await;
+    barrier(&mut one, &[&other]).await;
+    assert!(!one.heard("user_online").iter().any(|online| online["userId"] == *bob), "bob is gone");
+    assert_eq!(one.heard("user_offline").len(), 1);
     host.stop().await;
 }

@@ -32,7 +32,11 @@ where
 }
 
 /// One that may find out that it cannot run here.
-pub(crate) fn ignorable(module: &str, name: &str, body: fn() -> Result<Completion, Failed>) -> Trial {
+pub(crate) fn ignorable(
+    module: &str,
+    name: &str,
+    body: impl FnOnce() -> Result<Completion, Failed> + Send + 'static,
+) -> Trial {
     Trial::ignorable_test(named(module, name), body)
 }
 
@@ -59,16 +63,16 @@ pub(crate) fn within<F: Future>(what: impl Into<String>, future: F) -> impl Futu
     }
 }
 
-/// Whether a tool is named in `CHAT_TEST_REQUIRE`: then its absence is a failure.
-fn is_required(tool: &str) -> bool {
+/// Whether one of these tools is named in `CHAT_TEST_REQUIRE`: then its absence is a failure.
+fn is_required(tools: &str) -> bool {
     let required = std::env::var("CHAT_TEST_REQUIRE").unwrap_or_default();
-    required.split(',').any(|name| name.trim() == tool)
+    required.split(',').any(|name| tools.split(',').any(|tool| tool == name.trim()))
 }
 
-/// What to do without a tool.
-pub(crate) fn without(tool: &str, why: &str) -> Result<Completion, Failed> {
-    if is_required(tool) {
-        return Err(format!("{why}, and CHAT_TEST_REQUIRE names {tool}").into());
+/// What to do without a tool, or without one of several.
+pub(crate) fn without(tools: &str, why: &str) -> Result<Completion, Failed> {
+    if is_required(tools) {
+        return Err(format!("{why}, and CHAT_TEST_REQUIRE names {tools}").into());
     }
     Ok(Completion::ignored_with(why))
 }

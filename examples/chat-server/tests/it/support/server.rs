@@ -68,6 +68,11 @@ impl Server {
         self.process.pid
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.process.ended.borrow().is_some()
+    }
+
     /// Everything it has written so far.
     pub(crate) fn log(&self) -> String {
         self.process.text()
