@@ -15,6 +15,7 @@ pub mod observe;
 pub mod prewarm;
 pub mod service;
 pub mod store;
+pub mod sync;
 
 pub use error::{Error, Result};
 pub use service::Chat;

@@ -6,6 +6,7 @@ mod event_table;
 mod setup;
 mod sh;
 mod test;
+mod up;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ usage: cargo xtask <command>
   setup                  install what the tests and checks need (Debian, Ubuntu); safe to repeat
   test [args]            setup, then `cargo test --workspace --all-features [args]`
   ci                     everything a change must pass, cheapest first
+  up [options]           a Redis, a MongoDB, and two servers on them which are one chat, until Ctrl-C
   check-imports          who may import whom, between crates and inside chat-core
   event-table [--check]  write, or only compare, the table of events in docs/EVENTS.md
 ";
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         ["setup"] => setup::run(),
         ["test", rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
+        ["up", rest @ ..] => up::run(rest),
         ["check-imports"] => check_imports::run(),
         ["event-table"] => event_table::write(),
         ["event-table", "--check"] => event_table::check(),

@@ -20,6 +20,7 @@ mod presence;
 mod profile;
 mod react;
 mod read;
+mod resync;
 mod search;
 mod send;
 mod settings;

@@ -1,10 +1,11 @@
 //! What every part of a running server shares.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use chat_core::clock::Timestamp;
 use chat_core::service::Chat;
+use chat_core::sync::Told as Recovering;
 use tokio::sync::watch;
 
 use crate::auth::Auth;
@@ -46,6 +47,8 @@ pub(crate) struct App {
     pub(crate) badges: Badges,
     /// What sockets here were told of who is here.
     pub(crate) told: Told,
+    /// How it goes with Redis, once it is looked after.
+    pub(crate) recovery: OnceLock<watch::Receiver<Recovering>>,
     /// Since when it runs.
     pub(crate) started: Timestamp,
     /// Events taken in and not answered yet.
@@ -63,6 +66,7 @@ impl App {
             sessions: Sessions::default(),
             badges: Badges::default(),
             told: Told::default(),
+            recovery: OnceLock::new(),
             started: chat.now(),
             open: Arc::default(),
             phase: watch::Sender::new(Phase::Up),

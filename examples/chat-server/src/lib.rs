@@ -34,6 +34,7 @@ pub mod logs;
 pub mod metrics;
 pub mod options;
 mod presence;
+mod recovery;
 pub mod wiring;
 
 use std::fmt;
@@ -103,6 +104,7 @@ impl Server {
         tasks.spawn(fanout.run(app.phases()));
         tasks.spawn(fanout::run_badges(Arc::clone(&app), app.phases()));
         tasks.spawn(presence::heartbeats(Arc::clone(&app), app.phases()));
+        tasks.spawn(recovery::run(Arc::clone(&app), app.phases()));
         tasks.spawn(presence::ticks(Arc::clone(&app), app.phases()));
         tasks.spawn(upkeep(app.phases()));
         Ok(Self { app, io, socket_io, background: Mutex::new(Some(background)), tasks: Mutex::new(tasks) })

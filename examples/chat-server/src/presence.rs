@@ -21,51 +21,28 @@ use crate::metrics;
 const TOUCH_EVERY: Duration = Duration::from_secs(10);
 /// How soon leases are renewed again after a failure.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often it is looked whether Redis is back.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How many sessions are begun again, or ended, at once.
 const AT_ONCE: usize = 64;
 
-/// Renews leases, until the server closes; at once when Redis is back, which may have lost them, and soon after a failure.
+/// Renews leases, until the server closes; again soon after a failure.
 pub(crate) async fn heartbeats(app: Arc<App>, mut phases: watch::Receiver<Phase>) {
     // A heartbeat that comes late, or fails once, costs nobody a lease.
     let mut ticks = interval(app.options.heartbeat_every.min(app.chat.settings().presence_lease / 4));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lives = self::lives(&app);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = comes_back(&app, lives) => {}
             _ = phases.wait_for(|phase| *phase >= Phase::Closing) => return,
         }
-        let before = self::lives(&app);
-        match beat(&app).await {
-            Ok(()) => lives = before,
-            Err(error) => {
-                tracing::warn!(code = %error.code(), "presence leases could not be renewed");
-                ticks.reset_after(AGAIN);
-            }
+        if let Err(error) = beat(&app).await {
+            tracing::warn!(code = %error.code(), "presence leases could not be renewed");
+            ticks.reset_after(AGAIN);
         }
-    }
-}
-
-/// How many connections to Redis there have been: each may be to one that lost what it had.
-fn lives(app: &App) -> u64 {
-    app.backends.redis.as_ref().map_or(0, |redis| redis.service.stats().connected)
-}
-
-/// Waits for a connection to Redis that was not there before.
-async fn comes_back(app: &App, lives: u64) {
-    if app.backends.redis.is_none() {
-        return std::future::pending().await;
-    }
-    while self::lives(app) == lives {
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
 /// Renews the leases of all sockets at once, marks who is idle, and counts who is online.
-async fn beat(app: &App) -> Result<()> {
+pub(crate) async fn beat(app: &App) -> Result<()> {
     let conns = app.sockets.all();
     if !conns.is_empty() {
         let leases: Vec<_> = conns

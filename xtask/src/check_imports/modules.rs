@@ -21,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["domain", "event"]),
     ("memory", &["domain", "event", "store"]),
     ("layer", &["domain", "event", "store"]),
-    ("service", &["domain", "event", "store", "moderation"]),
+    ("service", &["domain", "event", "store", "moderation", "sync"]),
     ("moderation", &["domain", "event", "store"]),
     ("sync", &["domain", "event", "store"]),
     ("prewarm", &["domain", "event", "store"]),

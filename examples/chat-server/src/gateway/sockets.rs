@@ -122,6 +122,13 @@ impl<P: Peer> Sockets<P> {
         was_there
     }
 
+    /// Users here with the conversations they are in, at most so many of each.
+    pub(crate) fn places(&self, users: usize, conversations: usize) -> Vec<(UserId, Vec<ConversationId>)> {
+        let inner = self.0.read();
+        let places = |local: &Local<P>| local.rooms.iter().take(conversations).cloned().collect();
+        inner.users.iter().take(users).map(|(user, local)| (user.clone(), places(local))).collect()
+    }
+
     /// Users are in a conversation of this size from now on.
     pub(crate) fn join<'a>(
         &self,

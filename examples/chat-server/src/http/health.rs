@@ -14,11 +14,13 @@ use chat_core::error::Result;
 use chat_core::event::Topic;
 use chat_core::observe::Health;
 use chat_core::store::MessageStoreExt;
+use chat_core::sync::{RecoveryState, Told};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
 use crate::metrics;
+use crate::recovery;
 use crate::wiring::Backends;
 
 /// How long a check may take.
@@ -68,6 +70,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         ("profiles", profiles.0),
     ]);
     checks.extend(backends(&app.backends).await);
+    checks.extend(recovery::told(&app).map(|told| ("recovery", recovering(told))));
     let status = checks.values().map(|check| check.status).max().unwrap_or(Level::Ok);
     let rendered = metrics::recorder().map(|recorder| recorder.render()).unwrap_or_default();
     let uptime = app.chat.now().since(app.started);
@@ -104,6 +107,14 @@ async fn backends(backends: &Backends) -> impl Iterator<Item = (&'static str, Ch
     [("redis", redis), ("mongo", mongo), ("streams", streams)]
         .into_iter()
         .filter_map(|(name, check)| Some((name, check?)))
+}
+
+/// Whether what Redis may have lost is there again.
+fn recovering(told: Told) -> Check {
+    match told.state {
+        RecoveryState::Healthy => Check { status: Level::Ok, message: None },
+        state => Check { status: Level::Degraded, message: Some(format!("{state} since {}", told.since)) },
+    }
 }
 
 /// How a backend is; that it does not answer counts as `worst`.

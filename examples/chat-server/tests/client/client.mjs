@@ -6,6 +6,9 @@ import net from "node:net";
 import { io } from "socket.io-client";
 
 export const SERVER = process.env.CHAT_URL ?? "http://127.0.0.1:3000";
+/** Servers that are one chat: sockets go to one after the other. */
+const SERVERS = [SERVER, ...(process.env.CHAT_OTHER_URLS?.split(",") ?? [])];
+let sockets = 0;
 export const SECRET = process.env.CHAT_JWT_SECRET;
 const ISSUER = process.env.CHAT_JWT_ISSUER ?? "chat";
 const AUDIENCE = process.env.CHAT_JWT_AUDIENCE ?? "chat";
@@ -76,7 +79,7 @@ export class Client {
   constructor(userId, token, { nsp = "", ...options } = {}) {
     this.userId = userId;
     this.token = token;
-    this.socket = io(SERVER + nsp, { forceNew: true, reconnection: false, transports: ["websocket"], auth: { token }, ...options });
+    this.socket = io(SERVERS[sockets++ % SERVERS.length] + nsp, { forceNew: true, reconnection: false, transports: ["websocket"], auth: { token }, ...options });
     this.socket.onAny((name, data) => this.#hear(name, data));
     for (const name of ["disconnect", "connect_error"]) this.socket.on(name, (detail) => this.#hear(`(${name})`, detail));
     open.add(this);

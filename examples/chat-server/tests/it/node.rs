@@ -10,6 +10,7 @@ use chat_testkit::server::Redis;
 use libtest_mimic::{Completion, Failed, Trial};
 use tokio::runtime::{Builder, Runtime};
 
+use super::nodes::world::World;
 use super::support::run::{ignorable, without};
 use super::support::server::{Process, SECRET, Server, folder};
 
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ignorable("client", "suite", suite),
         ignorable("client", "browser", browser),
         ignorable("client", "suite_on_redis", suite_on_redis),
+        ignorable("client", "suite_on_two_servers", suite_on_two_servers),
         ignorable("client", "browser_on_redis", browser_on_redis),
     ]
 }
@@ -52,6 +54,23 @@ fn suite_on(arguments: &[&str]) -> Result<Completion, Failed> {
         return without("node", why);
     }
     against_a_server("suite.mjs", arguments, &[])
+}
+
+/// Every second socket goes to another server. That a server drains is the business of other trials.
+fn suite_on_two_servers() -> Result<Completion, Failed> {
+    if let Some(why) = missing("socket.io-client") {
+        return without("node", why);
+    }
+    match World::of_two() {
+        Ok(world) => {
+            let urls = [0, 1].map(|nth: usize| format!("http://{}", world.nodes[nth].address));
+            let about = [("CHAT_URL", urls[0].clone().into()), ("CHAT_OTHER_URLS", urls[1].clone().into())];
+            let completion = node("suite.mjs", &about)?;
+            runtime()?.block_on(world.end());
+            Ok(completion)
+        }
+        Err(Absent(why)) => without("redis,mongo", &why),
+    }
 }
 
 fn browser() -> Result<Completion, Failed> {

@@ -1,18 +1,24 @@
 //! A server or a backend dies, hangs or loses its memory while people talk: nothing acknowledged is lost, nothing is there twice.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::clock::{Clock, SystemClock, Timestamp};
+use chat_server::Options;
+use chat_streams::{Streams, StreamsOptions};
 use chat_testkit::Absent;
 use chat_testkit::proxy::{Protocol, Proxy};
-use chat_testkit::server::Redis;
-use libtest_mimic::Trial;
+use chat_testkit::server::{Redis, RedisCluster, RedisSentinel};
+use libtest_mimic::{Completion, Failed, Trial};
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::roamer::Roamer;
 use super::storm::{Size, Storm, USUAL};
 use super::world::{World, run, trial, until};
+use crate::it::support::host::Host;
+use crate::it::support::http;
 use crate::it::support::run::{ignorable, without};
 
 /// Longer than a lease.
@@ -27,13 +33,30 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("redis_comes_back_empty", redis_comes_back_empty),
         trial("redis_hangs", redis_hangs),
         trial("mongo_is_killed_and_comes_back", mongo_is_killed),
-        ignorable("nodes", "a_server_is_cut_off_from_redis", || {
-            match Redis::spawn().map(Arc::new).and_then(World::on) {
-                Ok(world) => run(a_server_is_cut_off(world)),
-                Err(Absent(why)) => without("redis,mongo", &why),
-            }
-        }),
+        on("a_server_is_cut_off_from_redis", Redis::spawn, a_server_is_cut_off),
+        on("redis_fails_over_to_its_replica", RedisSentinel::spawn, redis_fails_over),
+        on("a_cluster_is_resharded", || RedisCluster::spawn(3), a_cluster_is_resharded),
+        on("the_clock_of_a_server_is_wrong", Redis::spawn, a_clock_is_wrong),
     ]
+}
+
+/// One trial on a Redis of another kind.
+fn on<S: 'static, F: Future<Output = Result<(), Absent>> + 'static>(
+    name: &str,
+    spawn: fn() -> Result<S, Absent>,
+    body: fn(S) -> F,
+) -> Trial {
+    ignorable("nodes", name, move || -> Result<Completion, Failed> {
+        let mut outcome = Ok(());
+        let completion = match spawn() {
+            Ok(redis) => run(async { outcome = body(redis).await })?,
+            Err(Absent(why)) => return without("redis,mongo", &why),
+        };
+        match outcome {
+            Ok(()) => Ok(completion),
+            Err(Absent(why)) => without("redis,mongo", &why),
+        }
+    })
 }
 
 async fn a_server_is_killed(mut world: World) {
@@ -120,7 +143,7 @@ async fn redis_is_killed(world: World) {
     let mut storm = Storm::gather(&world, USUAL).await;
     storm
         .while_talking(|said| {
-            let redis = &world.redis;
+            let redis = world.redis();
             async move {
                 said.reaches(40).await;
                 redis.kill();
@@ -130,6 +153,7 @@ async fn redis_is_killed(world: World) {
         })
         .await;
     storm.is_whole().await;
+    recovered(&world).await;
     drop(storm);
     world.end().await;
 }
@@ -138,7 +162,7 @@ async fn redis_comes_back_empty(world: World) {
     let mut storm = Storm::gather(&world, USUAL).await;
     storm
         .while_talking(|said| {
-            let redis = &world.redis;
+            let redis = world.redis();
             async move {
                 said.reaches(40).await;
                 redis.kill();
@@ -148,15 +172,30 @@ async fn redis_comes_back_empty(world: World) {
         })
         .await;
     storm.is_whole().await;
+    recovered(&world).await;
     drop(storm);
     world.end().await;
+}
+
+/// Every server says that it is whole again, and has compared what it has with the truth for it.
+async fn recovered(world: &World) {
+    for node in &world.nodes {
+        until("the server to be whole", || async {
+            let health = http::get(node, "/health").await.json();
+            health["status"] == "ok" && health["checks"]["recovery"]["status"] == "ok"
+        })
+        .await;
+        let metrics = http::get(node, "/metrics").await.body;
+        let count = metrics.lines().find_map(|line| line.strip_prefix("chat_recoveries_total "));
+        assert!(count.is_some_and(|count| count != "0"), "{count:?}");
+    }
 }
 
 async fn redis_hangs(world: World) {
     let mut storm = Storm::gather(&world, USUAL).await;
     storm
         .while_talking(|said| {
-            let redis = &world.redis;
+            let redis = world.redis();
             async move {
                 said.reaches(40).await;
                 redis.hang();
@@ -166,6 +205,7 @@ async fn redis_hangs(world: World) {
         })
         .await;
     storm.is_whole().await;
+    recovered(&world).await;
     drop(storm);
     world.end().await;
 }
@@ -188,11 +228,11 @@ async fn mongo_is_killed(world: World) {
     world.end().await;
 }
 
-async fn a_server_is_cut_off(mut world: World) {
-    let proxy = Proxy::start(world.redis.address(), Protocol::Redis).await;
+async fn a_server_is_cut_off(redis: Redis) -> Result<(), Absent> {
+    let proxy = Proxy::start(redis.address(), Protocol::Redis).await;
+    let mut world = World::on(&redis.url())?;
     world.start();
-    let far = world.redis.url_at(proxy.address());
-    world.start_at(&far);
+    world.start_at(&redis.url_at(proxy.address()));
     let mut storm = Storm::gather(&world, USUAL).await;
     storm
         .while_talking(|said| {
@@ -206,9 +246,113 @@ async fn a_server_is_cut_off(mut world: World) {
         })
         .await;
     storm.is_whole().await;
-    let health =
-        || async { crate::it::support::http::get(&world.nodes[1], "/health").await.json()["status"] == "ok" };
-    until("the server to be well again", health).await;
+    let node = &world.nodes[1];
+    until("the server to be well again", || async {
+        http::get(node, "/health").await.json()["status"] == "ok"
+    })
+    .await;
     drop(storm);
     world.end().await;
+    Ok(())
+}
+
+async fn redis_fails_over(group: RedisSentinel) -> Result<(), Absent> {
+    let sentinels: Vec<&str> = group.sentinels().iter().map(Redis::address).collect();
+    let mut world = World::on(&format!("redis+sentinel://{}/{}", sentinels.join(","), group.name()))?;
+    world.start();
+    world.start();
+    let mut storm = Storm::gather(&world, USUAL).await;
+    storm
+        .while_talking(|said| {
+            let group = &group;
+            async move {
+                said.reaches(40).await;
+                tokio::task::block_in_place(|| group.failover());
+            }
+        })
+        .await;
+    // What the replica had not got yet went with the master: everybody was cut, and caught up.
+    storm.is_whole().await;
+    drop(storm);
+    world.end().await;
+    Ok(())
+}
+
+async fn a_cluster_is_resharded(cluster: RedisCluster) -> Result<(), Absent> {
+    let nodes: Vec<&str> = cluster.nodes().iter().map(Redis::address).collect();
+    let mut world = World::on(&format!("redis+cluster://{}", nodes.join(",")))?;
+    world.start();
+    world.start();
+    let mut storm = Storm::gather(&world, USUAL).await;
+    storm
+        .while_talking(|said| {
+            let cluster = &cluster;
+            async move {
+                said.reaches(40).await;
+                tokio::task::block_in_place(|| {
+                    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+                        let used = |slot: &u16| {
+                            cluster.nodes()[from]
+                                .command(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()])
+                                .int()
+                                > 0
+                        };
+                        let slots: Vec<u16> =
+                            cluster.slots_of(from).into_iter().filter(used).take(4).collect();
+                        for slot in slots {
+                            cluster.migrate_slot(slot, from, to);
+                        }
+                    }
+                });
+            }
+        })
+        .await;
+    storm.is_whole().await;
+    storm.edges_alternate();
+    drop(storm);
+    world.end().await;
+    Ok(())
+}
+
+/// The clock of a machine nobody looks after.
+#[derive(Debug)]
+struct Wrong(i64);
+
+impl Clock for Wrong {
+    fn now(&self) -> Timestamp {
+        let now = SystemClock.now().as_millis();
+        Timestamp::from_millis(now.saturating_add_signed(self.0))
+    }
+}
+
+async fn a_clock_is_wrong(redis: Redis) -> Result<(), Absent> {
+    const TEN_MINUTES: i64 = 600_000;
+    for (round, offset) in [TEN_MINUTES, -TEN_MINUTES].into_iter().enumerate() {
+        redis.command(&["FLUSHALL"]);
+        let mut world = World::on(&redis.url())?;
+        world.start();
+        let mongo = chat_mongo::connect(&world.mongo_url()).await.unwrap();
+        let ports = chat_redis::connect(&redis.url()).await.unwrap();
+        let streams = Streams::new(&ports.service, StreamsOptions::default()).unwrap();
+        let host = Host::with(Options::default(), |builder| {
+            let builder =
+                streams.equip(ports.equip(mongo.clone().equip(builder)), &format!("wrong{round}")).unwrap();
+            builder.clock(Arc::new(Wrong(offset)))
+        })
+        .await;
+        world.addresses.lock().unwrap().push(host.address);
+        let mut storm = Storm::gather(&world, USUAL).await;
+        storm.while_talking(|_| async {}).await;
+        // Longer than a lease: whose clock is wrong renews as the others do, and is renewed by nobody's mistake.
+        sleep(LONG).await;
+        storm.while_talking(|_| async {}).await;
+        storm.is_whole().await;
+        storm.edges_alternate();
+        assert!(storm.people.iter().all(Roamer::was_here_all_along), "nobody was cut");
+        drop(storm);
+        host.stop().await;
+        mongo.close().await;
+        world.end().await;
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ mod faults;
 mod one_chat;
 mod roamer;
 mod storm;
-mod world;
+pub(super) mod world;
 
 use libtest_mimic::Trial;
 

@@ -148,9 +148,9 @@ async fn health_tells(world: World) {
         let node = &world.nodes[0];
         async move { http::get(node, "/health").await.json()["status"] == name }
     };
-    world.redis.kill();
+    world.redis().kill();
     until("health to be degraded", || status("degraded")).await;
-    world.redis.restart();
+    world.redis().restart();
     until("health to be good again", || status("ok")).await;
     world.mongo.kill();
     until("health to be bad", || status("down")).await;

@@ -6,58 +6,65 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use chat_testkit::Absent;
-use chat_testkit::server::{Mongo, Redis, fresh_database};
+use chat_testkit::server::{Mongo, Redis, RedisOptions, fresh_database};
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::it::support::run::{ignorable, on_a_runtime, within, without};
 use crate::it::support::server::Server;
 
 /// How long a lease lasts in these trials, in seconds.
-pub(super) const LEASE: &str = "4";
+pub(crate) const LEASE: &str = "4";
 
 /// Where servers are, or were.
-pub(super) type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
+pub(crate) type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
 
 /// Backends, and the servers on them.
 #[derive(Debug)]
-pub(super) struct World {
-    /// What is volatile and derived, and the log of events.
-    pub(super) redis: Arc<Redis>,
+pub(crate) struct World {
+    /// What is volatile and derived, and the log of events; of a single server.
+    pub(crate) redis: Option<Redis>,
     /// The truth.
-    pub(super) mongo: Arc<Mongo>,
+    pub(crate) mongo: Mongo,
     /// The servers, in the order they were started.
-    pub(super) nodes: Vec<Server>,
+    pub(crate) nodes: Vec<Server>,
     /// Where they are.
-    pub(super) addresses: Addresses,
+    pub(crate) addresses: Addresses,
+    redis_url: String,
     database: String,
 }
 
 impl World {
     /// Two servers on backends of their own.
-    pub(super) fn of_two() -> Result<Self, Absent> {
-        let redis = Redis::spawn_with(&chat_testkit::server::RedisOptions::default().append_only())?;
-        let mut world = Self::on(Arc::new(redis))?;
+    pub(crate) fn of_two() -> Result<Self, Absent> {
+        let redis = Redis::spawn_with(&RedisOptions::default().append_only())?;
+        let mut world = Self::on(&redis.url())?;
+        world.redis = Some(redis);
         for _ in 0..2 {
             world.start();
         }
         Ok(world)
     }
 
-    /// No server yet.
-    pub(super) fn on(redis: Arc<Redis>) -> Result<Self, Absent> {
-        let mongo = Arc::new(Mongo::spawn()?);
-        let (nodes, addresses, database) = (Vec::new(), Addresses::default(), fresh_database());
-        Ok(Self { redis, mongo, nodes, addresses, database })
+    /// No server yet, and this Redis.
+    pub(crate) fn on(redis_url: &str) -> Result<Self, Absent> {
+        let (nodes, addresses) = (Vec::new(), Addresses::default());
+        let (redis_url, database) = (redis_url.to_owned(), fresh_database());
+        Ok(Self { redis: None, mongo: Mongo::spawn()?, nodes, addresses, redis_url, database })
+    }
+
+    /// The Redis of its own.
+    pub(crate) fn redis(&self) -> &Redis {
+        self.redis.as_ref().expect("a Redis of its own")
     }
 
     /// Starts one more server; its place among the others.
-    pub(super) fn start(&mut self) -> usize {
-        let redis = self.redis.url();
+    pub(crate) fn start(&mut self) -> usize {
+        let redis = self.redis_url.clone();
         self.start_at(&redis)
     }
 
     /// Starts one more server, which reaches Redis at this URL.
-    pub(super) fn start_at(&mut self, redis: &str) -> usize {
+    pub(crate) fn start_at(&mut self, redis: &str) -> usize {
         let mongo = self.mongo_url();
         let arguments = ["--dev", "--redis", redis, "--mongo", &mongo, "--presence-lease-seconds", LEASE];
         let node = Server::with(&arguments);
@@ -67,21 +74,21 @@ impl World {
     }
 
     /// Where the truth is, with the database of this world.
-    pub(super) fn mongo_url(&self) -> String {
+    pub(crate) fn mongo_url(&self) -> String {
         let url = self.mongo.url();
         let (start, query) = url.split_once('?').unwrap_or((url, ""));
         format!("{}/{}?{query}", start.trim_end_matches('/'), self.database)
     }
 
     /// Sends a signal to a server.
-    pub(super) fn signal(&self, nth: usize, signal: &str) {
+    pub(crate) fn signal(&self, nth: usize, signal: &str) {
         let sent =
             Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.nodes[nth].pid())]).status();
         assert!(sent.is_ok_and(|status| status.success()), "{signal} could not be sent");
     }
 
     /// Ends what is left in order: the servers first.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         for node in self.nodes {
             if !node.has_ended() {
                 node.stop().await;
@@ -91,7 +98,7 @@ impl World {
 }
 
 /// One trial in a world of two servers.
-pub(super) fn trial<F: Future<Output = ()> + 'static>(name: &str, body: fn(World) -> F) -> Trial {
+pub(crate) fn trial<F: Future<Output = ()> + 'static>(name: &str, body: fn(World) -> F) -> Trial {
     ignorable("nodes", name, move || match World::of_two() {
         Ok(world) => run(body(world)),
         Err(Absent(why)) => without("redis,mongo", &why),
@@ -99,13 +106,13 @@ pub(super) fn trial<F: Future<Output = ()> + 'static>(name: &str, body: fn(World
 }
 
 /// Runs a trial to its end.
-pub(super) fn run(body: impl Future<Output = ()>) -> Result<Completion, Failed> {
+pub(crate) fn run(body: impl Future<Output = ()>) -> Result<Completion, Failed> {
     on_a_runtime(body);
     Ok(Completion::Completed)
 }
 
 /// Asks until it is so.
-pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let asking = async {
         while !is_so().await {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
