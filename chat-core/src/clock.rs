@@ -4,11 +4,15 @@
 //! [`ManualClock`] without sleeping.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tokio::sync::Notify;
 
 use crate::error::{Code, Error, Result};
 
@@ -99,13 +103,56 @@ impl<'de> Deserialize<'de> for Timestamp {
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time now; it may stand still or jump, and everything must survive that.
     fn now(&self) -> Timestamp;
+
+    /// The clock that has to be moved for this one to move; `None` when time passes by itself.
+    fn by_hand(&self) -> Option<&ManualClock> {
+        None
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn now(&self) -> Timestamp {
         (**self).now()
     }
+
+    fn by_hand(&self) -> Option<&ManualClock> {
+        (**self).by_hand()
+    }
 }
+
+/// Waiting by a [`Clock`]; implemented for all of them. Where time passes by itself, that needs a tokio runtime, and a
+/// clock that is set changes nothing about how long it takes.
+pub trait ClockExt: Clock {
+    /// Waits so long.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send {
+        async move {
+            match self.by_hand() {
+                Some(clock) => clock.reach(time).await,
+                None => tokio::time::sleep(time).await,
+            }
+        }
+    }
+
+    /// What the work comes to, unless it takes longer; `None` then, and the work is dropped.
+    fn within<F: Future + Send>(
+        &self,
+        time: Duration,
+        work: F,
+    ) -> impl Future<Output = Option<F::Output>> + Send
+    where
+        F::Output: Send,
+    {
+        async move {
+            let Some(clock) = self.by_hand() else { return tokio::time::timeout(time, work).await.ok() };
+            match select(pin!(work), pin!(clock.reach(time))).await {
+                Either::Left((outcome, _)) => Some(outcome),
+                Either::Right(_) => None,
+            }
+        }
+    }
+}
+
+impl<C: Clock + ?Sized> ClockExt for C {}
 
 /// The clock of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,7 +167,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to; clones share their time.
+/// A clock that moves only when told to; clones share their time. What sleeps by it wakes when it is moved far enough.
 ///
 /// ```
 /// use std::time::Duration;
@@ -132,12 +179,18 @@ impl Clock for SystemClock {
 /// assert_eq!(clock.now().since(before), Duration::from_secs(60));
 /// ```
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock(Arc<Hands>);
+
+#[derive(Debug)]
+struct Hands {
+    millis: AtomicU64,
+    moved: Notify,
+}
 
 impl ManualClock {
     /// A clock standing at `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Arc::new(AtomicU64::new(start.as_millis())))
+        Self(Arc::new(Hands { millis: AtomicU64::new(start.as_millis()), moved: Notify::new() }))
     }
 
     /// Moves forward.
@@ -147,7 +200,23 @@ impl ManualClock {
 
     /// Jumps to any time, also backwards.
     pub fn set(&self, to: Timestamp) {
-        self.0.store(to.as_millis(), Ordering::SeqCst);
+        self.0.millis.store(to.as_millis(), Ordering::SeqCst);
+        self.0.moved.notify_waiters();
+    }
+
+    /// Waits until it was moved by this much, in whole milliseconds, or more.
+    async fn reach(&self, time: Duration) {
+        let whole = time.saturating_add(Duration::from_nanos(999_999));
+        let end = self.now().after(whole);
+        loop {
+            let mut moved = pin!(self.0.moved.notified());
+            // What moves it from here on is noticed.
+            moved.as_mut().enable();
+            if self.now() >= end {
+                return;
+            }
+            moved.await;
+        }
     }
 }
 
@@ -160,7 +229,11 @@ impl Default for ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.0.millis.load(Ordering::SeqCst))
+    }
+
+    fn by_hand(&self) -> Option<&ManualClock> {
+        Some(self)
     }
 }
 
@@ -231,6 +304,10 @@ impl Clock for ServerClock {
             Timestamp::from_millis(origin.saturating_add(millis(self.watch.elapsed())))
         })
     }
+
+    fn by_hand(&self) -> Option<&ManualClock> {
+        self.injected.as_ref()?.by_hand()
+    }
 }
 
 fn millis(time: Duration) -> u64 {
@@ -240,6 +317,55 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::poll;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test]
+    async fn who_sleeps_by_a_manual_clock_wakes_when_it_is_moved_far_enough() {
+        let clock = ManualClock::default();
+        let injected = ServerClock::new(Some(Arc::new(clock.clone())), Stopwatch::start());
+        let mut sleeper = pin!(injected.sleep(SECOND));
+        assert!(poll!(sleeper.as_mut()).is_pending());
+        clock.advance(SECOND - Duration::from_millis(1));
+        assert!(poll!(sleeper.as_mut()).is_pending());
+        clock.set(Timestamp::EPOCH);
+        assert!(poll!(sleeper.as_mut()).is_pending(), "backwards is not forwards");
+        clock.set(ManualClock::default().now().after(SECOND));
+        assert!(poll!(sleeper.as_mut()).is_ready());
+        clock.sleep(Duration::ZERO).await;
+        let mut short = pin!(clock.sleep(Duration::from_nanos(1)));
+        assert!(poll!(short.as_mut()).is_pending(), "it never wakes early");
+        clock.advance(Duration::from_millis(1));
+        assert!(poll!(short.as_mut()).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_of_another_task_is_woken() {
+        let clock = ManualClock::default();
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(SECOND).await }
+        });
+        tokio::task::yield_now().await;
+        clock.advance(SECOND);
+        sleeper.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_has_so_much_time_by_any_clock() {
+        let manual = ManualClock::default();
+        let mut late = pin!(manual.within(SECOND, std::future::pending::<()>()));
+        assert!(poll!(late.as_mut()).is_pending());
+        manual.advance(SECOND);
+        assert_eq!(late.await, None);
+        assert_eq!(manual.within(Duration::ZERO, async { 1 }).await, Some(1), "what is done is done");
+        let began = Stopwatch::start();
+        assert_eq!(SystemClock.within(SECOND, std::future::pending::<()>()).await, None);
+        assert_eq!(SystemClock.within(SECOND, async { 1 }).await, Some(1));
+        SystemClock.sleep(SECOND).await;
+        assert_eq!(began.elapsed(), 2 * SECOND);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_server_is_believed_and_this_machine_before() {

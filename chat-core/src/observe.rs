@@ -1,8 +1,10 @@
-//! What every backend tells of itself: how it is, and one histogram for all its operations.
+//! What every backend tells of itself: how it is, and one histogram for all its operations; and the same of the calls that
+//! [`layer::Metered`](crate::layer::Metered) sees.
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
 //! | `chat_operation_seconds` | histogram | `backend`, `operation`, `outcome` (`ok` or an error code) |
+//! | `chat_call_seconds` | histogram | `backend`, `operation`, `outcome` (`ok`, an error code, or `cancelled`) |
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -42,12 +44,23 @@ impl<C> fmt::Display for Health<C> {
     }
 }
 
-/// What tells a histogram from another.
-type Labels = [&'static str; 3];
+/// What tells a histogram from another: its name, and its labels.
+type Labels = [&'static str; 4];
 
-/// How long an operation of a backend took and how it ended: with `ok`, or an error's code. The name of a histogram is made
-/// once for each set of labels and thread: making it costs more than the rest of the measuring.
+/// How long an operation of a backend took and how it ended: with `ok`, or an error's code.
 pub fn took(backend: &'static str, operation: &'static str, outcome: &'static str, time: Duration) {
+    record(["chat_operation_seconds", backend, operation, outcome], time);
+}
+
+/// How long whoever called a port waited, all attempts together, and how it ended: with `ok`, an error's code, or
+/// `cancelled`.
+pub fn called(backend: &'static str, operation: &'static str, outcome: &'static str, time: Duration) {
+    record(["chat_call_seconds", backend, operation, outcome], time);
+}
+
+/// The name of a histogram is made once for each set of labels and thread: making it costs more than the rest of the
+/// measuring.
+fn record(labels: Labels, time: Duration) {
     static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
     thread_local! {
         static KEYS: RefCell<HashMap<Labels, Key>> = RefCell::default();
@@ -58,11 +71,12 @@ pub fn took(backend: &'static str, operation: &'static str, outcome: &'static st
     };
     KEYS.with_borrow_mut(|keys| {
         let new = || {
+            let [name, backend, operation, outcome] = labels;
             let label = |name, value| Label::from_static_parts(name, value);
             let labels =
                 [label("backend", backend), label("operation", operation), label("outcome", outcome)];
-            Key::from_parts("chat_operation_seconds", labels.to_vec())
+            Key::from_parts(name, labels.to_vec())
         };
-        record(keys.entry([backend, operation, outcome]).or_insert_with(new));
+        record(keys.entry(labels).or_insert_with(new));
     });
 }

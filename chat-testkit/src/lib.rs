@@ -15,9 +15,11 @@
 pub mod checks;
 pub mod expect;
 pub mod faulty;
+pub mod guarded;
 pub mod model;
 pub mod mutants;
 mod offer;
+pub mod played;
 mod ports;
 #[cfg(unix)]
 pub mod proxy;

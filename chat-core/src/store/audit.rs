@@ -93,7 +93,7 @@ port! {
     ///
     /// A host writes the record, does the deed, and settles the record. What a crash left [`pending`](Self::pending) is
     /// done again or given up by whoever finds it. If nothing can be written down, nothing may be done.
-    pub trait AuditLog {
+    pub trait AuditLog as "audit" {
         /// Writes an entry down as the next of its chain, pending; answers its record.
         ///
         /// # Atomicity
@@ -104,7 +104,7 @@ port! {
         ///
         /// # Errors
         /// [`Code::AuditInvalid`]; [`Code::Conflict`] when another entry has this id.
-        async fn append(&self, entry: &AuditEntry) -> Result<AuditRecord>;
+        write async fn append(&self, entry: &AuditEntry) -> Result<AuditRecord>;
 
         /// Says what became of a deed; answers its record.
         ///
@@ -113,13 +113,13 @@ port! {
         ///
         /// # Errors
         /// [`Code::AuditNotFound`]; [`Code::Conflict`] when the other outcome was said before.
-        async fn settle(&self, id: &AuditId, outcome: AuditOutcome) -> Result<AuditRecord>;
+        write async fn settle(&self, id: &AuditId, outcome: AuditOutcome) -> Result<AuditRecord>;
 
         /// Records by id.
-        async fn get_many(&self, ids: &[AuditId]) -> Result<Vec<Option<AuditRecord>>>;
+        read async fn get_many(&self, ids: &[AuditId]) -> Result<Vec<Option<AuditRecord>>>;
 
         /// The records of a chain that `filter` admits, newest first. The cursor is a place.
-        async fn list(
+        read async fn list(
             &self,
             chain: Option<&ConversationId>,
             filter: &AuditFilter,
@@ -127,14 +127,14 @@ port! {
         ) -> Result<Paged<AuditRecord, Seq>>;
 
         /// What was written down before `before` and is still pending, of all chains, oldest first.
-        async fn pending(
+        read async fn pending(
             &self,
             before: Timestamp,
             page: &Page<PendingCursor>,
         ) -> Result<Paged<AuditRecord, PendingCursor>>;
 
         /// How much was done in a chain at `since` or later.
-        async fn stats(&self, chain: Option<&ConversationId>, since: Timestamp) -> Result<AuditStats>;
+        read async fn stats(&self, chain: Option<&ConversationId>, since: Timestamp) -> Result<AuditStats>;
     }
 }
 

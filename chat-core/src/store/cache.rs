@@ -83,12 +83,12 @@ pub enum Put {
 port! {
     /// Bytes that may vanish at any time; kind of state: **derived**. Seed 001's `CacheService`, with a miss, a cached
     /// nothing and an outage told apart.
-    pub trait Cache {
+    pub trait Cache as "cache" {
         /// Looks keys up. An expired value is a miss.
         ///
         /// # Errors
         /// [`Code::CacheKey`] for a key that is empty or too long.
-        async fn get_many(&self, scope: &CacheScope, keys: &[String]) -> Result<Lookup>;
+        read async fn get_many(&self, scope: &CacheScope, keys: &[String]) -> Result<Lookup>;
 
         /// Keeps values; says of each whether it was kept.
         ///
@@ -102,22 +102,22 @@ port! {
         /// # Errors
         /// [`Code::CacheKey`] for a bad key or a time to live of zero; [`Code::PayloadTooLarge`] above
         /// [`MAX_VALUE_BYTES`]. Nothing of the batch is kept then.
-        async fn put_many(&self, scope: &CacheScope, entries: &[CacheEntry], put: Put) -> Result<Vec<bool>>;
+        already async fn put_many(&self, scope: &CacheScope, entries: &[CacheEntry], put: Put) -> Result<Vec<bool>>;
 
         /// Sets the remaining time to live of keys; says of each whether it was there.
-        async fn renew_many(&self, scope: &CacheScope, keys: &[String], ttl: Duration) -> Result<Vec<bool>>;
+        write async fn renew_many(&self, scope: &CacheScope, keys: &[String], ttl: Duration) -> Result<Vec<bool>>;
 
         /// Forgets keys and refuses fills of them for [`FENCE`]; says of each whether it was there.
-        async fn remove_many(&self, scope: &CacheScope, keys: &[String]) -> Result<Vec<bool>>;
+        already async fn remove_many(&self, scope: &CacheScope, keys: &[String]) -> Result<Vec<bool>>;
 
         /// Forgets a whole scope, at a cost that does not depend on its size.
         ///
         /// # Atomicity
         /// No later lookup finds a value put before, and no fill whose lookup came before is kept.
-        async fn invalidate(&self, scope: &CacheScope) -> Result<Generation>;
+        write async fn invalidate(&self, scope: &CacheScope) -> Result<Generation>;
 
         /// The keys of a scope that begin with `prefix`, in order. A claim is not a key.
-        async fn keys(&self, scope: &CacheScope, prefix: &str, page: &Page<String>) -> Result<Paged<String, String>>;
+        read async fn keys(&self, scope: &CacheScope, prefix: &str, page: &Page<String>) -> Result<Paged<String, String>>;
 
         /// Claims a name for `owner` until `ttl` has passed.
         ///
@@ -126,10 +126,10 @@ port! {
         ///
         /// # Idempotency
         /// The owner that holds a claim gets `true` again and renews it.
-        async fn claim(&self, scope: &CacheScope, name: &str, owner: &str, ttl: Duration) -> Result<bool>;
+        write async fn claim(&self, scope: &CacheScope, name: &str, owner: &str, ttl: Duration) -> Result<bool>;
 
         /// Gives a claim up; `true` if `owner` held it. Claims survive [`Cache::invalidate`].
-        async fn release(&self, scope: &CacheScope, name: &str, owner: &str) -> Result<bool>;
+        already async fn release(&self, scope: &CacheScope, name: &str, owner: &str) -> Result<bool>;
     }
 }
 

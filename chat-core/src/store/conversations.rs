@@ -142,7 +142,7 @@ port! {
     ///
     /// Every change writes its event to the [`Outbox`](super::Outbox) in the same atomic step, exactly once; what
     /// changes nothing writes nothing, and the version grows by one with every event that is for everybody.
-    pub trait ConversationStore {
+    pub trait ConversationStore as "conversations" {
         /// Makes a conversation and writes `conversation.created`.
         ///
         /// # Atomicity
@@ -154,10 +154,10 @@ port! {
         /// # Errors
         /// [`Code::Conflict`](crate::error::Code::Conflict) when a different conversation has this id;
         /// [`Code::MemberLimit`](crate::error::Code::MemberLimit) for too many members.
-        async fn create(&self, new: &NewConversation) -> Result<Created>;
+        already async fn create(&self, new: &NewConversation) -> Result<Created>;
 
         /// Conversations by id.
-        async fn get_many(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Conversation>>>;
+        read async fn get_many(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Conversation>>>;
 
         /// Changes a conversation.
         ///
@@ -176,10 +176,10 @@ port! {
         /// [`Code::RoomNotMember`](crate::error::Code::RoomNotMember) for a role or setting of somebody who is no
         /// member; [`Code::ConversationInvalid`](crate::error::Code::ConversationInvalid) for members, roles, names
         /// and pictures of a direct conversation.
-        async fn change(&self, conversation: &ConversationId, by: &UserId, change: &Change) -> Result<Changed>;
+        already async fn change(&self, conversation: &ConversationId, by: &UserId, change: &Change) -> Result<Changed>;
 
         /// Members by user; `None` for who is none.
-        async fn members_by_id(
+        read async fn members_by_id(
             &self, conversation: &ConversationId, users: &[UserId],
         ) -> Result<Vec<Option<Member>>>;
 
@@ -187,30 +187,30 @@ port! {
         ///
         /// # Errors
         /// [`Code::ConversationNotFound`](crate::error::Code::ConversationNotFound).
-        async fn members(&self, conversation: &ConversationId, page: &Page<UserId>) -> Result<Paged<Member, UserId>>;
+        read async fn members(&self, conversation: &ConversationId, page: &Page<UserId>) -> Result<Paged<Member, UserId>>;
 
         /// The first members of conversations, in the order of their ids, up to `limit` each: 1 to 100. None for a
         /// conversation that is not there.
         ///
         /// # Errors
         /// [`Code::PageInvalid`](crate::error::Code::PageInvalid).
-        async fn first_members(
+        read async fn first_members(
             &self, conversations: &[ConversationId], limit: usize,
         ) -> Result<Vec<Vec<Member>>>;
 
         /// The conversations of a user: pinned first, then newest activity first. One that moves up during a walk may be
         /// missed by that walk.
-        async fn list(
+        read async fn list(
             &self, user: &UserId, filter: &ConversationFilter, page: &Page<ConversationCursor>,
         ) -> Result<Paged<Membership, ConversationCursor>>;
 
         /// One user's view of conversations; `None` where the user is no member.
-        async fn memberships(
+        read async fn memberships(
             &self, user: &UserId, conversations: &[ConversationId],
         ) -> Result<Vec<Option<Membership>>>;
 
         /// Records newer activity, for lists; older activity changes nothing. Writes no event.
-        async fn touch_many(&self, activities: &[(ConversationId, LastActivity)]) -> Result<()>;
+        write async fn touch_many(&self, activities: &[(ConversationId, LastActivity)]) -> Result<()>;
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Published {
 
 port! {
     /// Writes facts. At least once; order holds per [`Envelope::key`] and topic, not across.
-    pub trait EventPublisher {
+    pub trait EventPublisher as "publisher" {
         /// Appends events, in order. Answers what became of each.
         ///
         /// # Idempotency
@@ -45,7 +45,7 @@ port! {
         /// # Errors
         /// Any prefix of the batch may be in the log then. [`Code::QueueFull`](crate::error::Code::QueueFull) when a
         /// registered group is so far behind that nothing may be trimmed: nothing was appended.
-        async fn publish_many(&self, events: &[Envelope]) -> Result<Vec<Published>>;
+        already async fn publish_many(&self, events: &[Envelope]) -> Result<Vec<Published>>;
     }
 }
 
@@ -87,31 +87,31 @@ port! {
     ///
     /// A member is one consumer at a time. One that is made under a name in use took its place, as after a crash: what the
     /// former one had is with neither of them until it is acknowledged or reclaimed, so nothing of its keys overtakes it.
-    pub trait EventConsumer {
+    pub trait EventConsumer as "consumer" {
         /// Up to `max` entries nobody in the group has had yet; waits up to `wait` for the first one.
         ///
         /// # Atomicity
         /// Racing members get different entries. While an entry of a key is with one member, no other member gets a
         /// later entry of that key.
-        async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
+        once(wait) async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>>;
 
         /// Says that entries are done with.
         ///
         /// # Idempotency
         /// Acknowledging again changes nothing.
-        async fn ack(&self, receipts: &[Receipt]) -> Result<()>;
+        write async fn ack(&self, receipts: &[Receipt]) -> Result<()>;
 
         /// Takes over up to `max` entries whose member has neither acknowledged them nor had them handed out again for
         /// `idle`, oldest first, and counts the attempt. What the same member holds of the same key comes along, so
         /// that order per key survives.
-        async fn reclaim(&self, idle: Duration, max: usize) -> Result<Vec<Delivery>>;
+        once async fn reclaim(&self, idle: Duration, max: usize) -> Result<Vec<Delivery>>;
 
         /// Puts an entry among the dead letters with its cause, whole, and then acknowledges it: never the other way
         /// round.
-        async fn bury(&self, delivery: &Delivery, cause: &Error) -> Result<()>;
+        write async fn bury(&self, delivery: &Delivery, cause: &Error) -> Result<()>;
 
         /// How far behind the group is.
-        async fn lag(&self) -> Result<Lag>;
+        read async fn lag(&self) -> Result<Lag>;
     }
 }
 
@@ -145,16 +145,16 @@ pub struct DeadLetter {
 
 port! {
     /// Events set aside, so that one poisoned entry does not hold up its neighbours.
-    pub trait DeadLetters {
+    pub trait DeadLetters as "dead_letters" {
         /// The dead letters, oldest first.
-        async fn list(&self, page: &Page<String>) -> Result<Paged<DeadLetter, String>>;
+        read async fn list(&self, page: &Page<String>) -> Result<Paged<DeadLetter, String>>;
 
         /// Hands letters back to the group that gave them up, as its next deliveries, and takes them off the list;
         /// says how many. What cannot be read stays.
-        async fn replay(&self, ids: &[String]) -> Result<u64>;
+        already async fn replay(&self, ids: &[String]) -> Result<u64>;
 
         /// Throws letters away; says how many.
-        async fn purge(&self, ids: &[String]) -> Result<u64>;
+        already async fn purge(&self, ids: &[String]) -> Result<u64>;
     }
 }
 
@@ -223,12 +223,12 @@ pub enum TailRead {
 
 port! {
     /// Reads everything: every node follows the whole log by its own cursors.
-    pub trait EventTail {
+    pub trait EventTail as "tail" {
         /// What comes after the cursors: at most one answer per cursor that has anything, up to `max` events each.
         /// Waits up to `wait` when none has.
-        async fn read_since(&self, cursors: &[TailCursor], max: usize, wait: Duration) -> Result<Vec<TailRead>>;
+        read(wait) async fn read_since(&self, cursors: &[TailCursor], max: usize, wait: Duration) -> Result<Vec<TailRead>>;
 
         /// The cursors behind the newest entries.
-        async fn ends(&self, topics: &[Topic]) -> Result<Vec<TailCursor>>;
+        read async fn ends(&self, topics: &[Topic]) -> Result<Vec<TailCursor>>;
     }
 }

@@ -13,7 +13,7 @@ pub const REMEMBERED_DOWNLOADS: usize = 1_000;
 port! {
     /// What files there are; kind of state: **truth**. Every change writes its event to the
     /// [`Outbox`](super::Outbox) in the same atomic step, exactly once.
-    pub trait FileStore {
+    pub trait FileStore as "files" {
         /// Registers a file and writes `file.uploaded`; answers whether it was new.
         ///
         /// # Idempotency
@@ -21,10 +21,10 @@ port! {
         ///
         /// # Errors
         /// [`Code::Conflict`](crate::error::Code::Conflict) when another file has this id.
-        async fn register(&self, file: &FileRecord) -> Result<bool>;
+        already async fn register(&self, file: &FileRecord) -> Result<bool>;
 
         /// Files by id.
-        async fn get_many(&self, files: &[FileId]) -> Result<Vec<Option<FileRecord>>>;
+        read async fn get_many(&self, files: &[FileId]) -> Result<Vec<Option<FileRecord>>>;
 
         /// Counts a download and writes `file.downloaded`; answers the record.
         ///
@@ -33,14 +33,14 @@ port! {
         ///
         /// # Errors
         /// [`Code::FileNotFound`](crate::error::Code::FileNotFound).
-        async fn downloaded(&self, file: &FileId, by: &UserId, download: &ClientKey) -> Result<FileRecord>;
+        write async fn downloaded(&self, file: &FileId, by: &UserId, download: &ClientKey) -> Result<FileRecord>;
 
         /// Forgets a file and writes `file.deleted`; answers whether it was there. `physical` says whether its bytes
         /// are to go too.
-        async fn delete(&self, file: &FileId, by: &UserId, physical: bool) -> Result<bool>;
+        already async fn delete(&self, file: &FileId, by: &UserId, physical: bool) -> Result<bool>;
 
         /// The files of a conversation, in the order of their ids.
-        async fn list(&self, conversation: &ConversationId, page: &Page<FileId>) -> Result<Paged<FileRecord, FileId>>;
+        read async fn list(&self, conversation: &ConversationId, page: &Page<FileId>) -> Result<Paged<FileRecord, FileId>>;
     }
 }
 

@@ -293,7 +293,7 @@ port! {
     ///
     /// All rules of one attempt belong to its subject, so that a sharded store decides in one place: a store keys
     /// what it remembers by (subject, rule) and keeps a subject together, in one slot of a cluster.
-    pub trait RateLimiter {
+    pub trait RateLimiter as "limits" {
         /// Decides about attempts, each under all of its rules.
         ///
         /// # Atomicity
@@ -302,11 +302,12 @@ port! {
         ///
         /// # Idempotency
         /// A repeat, by subject, `op` and the keys of its rules, of what was admitted is admitted again as long as one
-        /// of these rules counts it, and charged to none. What was refused is not remembered.
+        /// of these rules counts it, and charged to none; the room it answers is that of the repeat. What was refused is
+        /// not remembered.
         ///
         /// # Errors
         /// Those of [`Attempt::check`]; nothing of the batch is decided then.
-        async fn check_many(&self, attempts: &[Attempt]) -> Result<Vec<Decision>>;
+        already async fn check_many(&self, attempts: &[Attempt]) -> Result<Vec<Decision>>;
     }
 }
 

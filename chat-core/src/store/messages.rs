@@ -168,7 +168,7 @@ port! {
     ///
     /// Every change writes its event to the [`Outbox`](super::Outbox) in the same atomic step, exactly once; what
     /// changes nothing writes nothing.
-    pub trait MessageStore {
+    pub trait MessageStore as "messages" {
         /// Stores messages. One answer per message, in order; a refused message does not hold up the others. Writes
         /// `message.sent`; a reply also counts in its thread's root.
         ///
@@ -185,23 +185,23 @@ port! {
         /// [`Code::MessageNotFound`](crate::error::Code::MessageNotFound) for a reply or thread root that is not in
         /// the conversation, [`Code::MessageInvalid`](crate::error::Code::MessageInvalid) for a root that is itself
         /// in a thread; [`Code::Conflict`](crate::error::Code::Conflict) for the id of another message.
-        async fn append_many(&self, messages: &[NewMessage]) -> Result<Vec<Result<Appended>>>;
+        already async fn append_many(&self, messages: &[NewMessage]) -> Result<Vec<Result<Appended>>>;
 
         /// Messages by id, tombstones included.
-        async fn get_many(&self, messages: &[MessageId]) -> Result<Vec<Option<Message>>>;
+        read async fn get_many(&self, messages: &[MessageId]) -> Result<Vec<Option<Message>>>;
 
         /// Which of these messages a user has deleted for itself.
-        async fn hidden_many(&self, user: &UserId, messages: &[MessageId]) -> Result<Vec<bool>>;
+        read async fn hidden_many(&self, user: &UserId, messages: &[MessageId]) -> Result<Vec<bool>>;
 
         /// A page of history. Whoever walks page by page sees every message that is there during the whole walk
         /// exactly once, also while others write. A page around a message that is gone shows its neighbours.
         ///
         /// # Errors
         /// [`Code::PageInvalid`](crate::error::Code::PageInvalid).
-        async fn history(&self, query: &HistoryQuery) -> Result<History>;
+        read async fn history(&self, query: &HistoryQuery) -> Result<History>;
 
         /// The newest message per conversation, as `viewer` sees it.
-        async fn heads(&self, viewer: Option<&UserId>, conversations: &[ConversationId]) -> Result<Vec<Head>>;
+        read async fn heads(&self, viewer: Option<&UserId>, conversations: &[ConversationId]) -> Result<Vec<Head>>;
 
         /// Gives a message a new text and writes `message.edited`.
         ///
@@ -215,7 +215,7 @@ port! {
         /// [`Code::MessageNotFound`](crate::error::Code::MessageNotFound),
         /// [`Code::MessageDeleted`](crate::error::Code::MessageDeleted), and
         /// [`Code::EditConflict`](crate::error::Code::EditConflict) when the revision is another one.
-        async fn edit(&self, edit: &Edit) -> Result<MessageChanged>;
+        already async fn edit(&self, edit: &Edit) -> Result<MessageChanged>;
 
         /// Deletes a message and writes `message.deleted`. For everyone, its words, files, reactions and earlier texts
         /// are gone from the store and a tombstone keeps its place.
@@ -225,7 +225,7 @@ port! {
         ///
         /// # Errors
         /// [`Code::MessageNotFound`](crate::error::Code::MessageNotFound).
-        async fn delete(&self, message: &MessageId, by: &UserId, whom: DeleteType) -> Result<MessageChanged>;
+        already async fn delete(&self, message: &MessageId, by: &UserId, whom: DeleteType) -> Result<MessageChanged>;
 
         /// Puts a user's emoji on a message or takes it off; writes `message.reaction.added` or `.removed`.
         ///
@@ -239,7 +239,7 @@ port! {
         /// [`Code::MessageNotFound`](crate::error::Code::MessageNotFound),
         /// [`Code::MessageDeleted`](crate::error::Code::MessageDeleted),
         /// [`Code::ReactionLimit`](crate::error::Code::ReactionLimit).
-        async fn react(&self, message: &MessageId, user: &UserId, emoji: &str, on: bool) -> Result<MessageChanged>;
+        already async fn react(&self, message: &MessageId, user: &UserId, emoji: &str, on: bool) -> Result<MessageChanged>;
 
         /// Pins a message, until a time or for good, or unpins it; writes `message.pinned` or `.unpinned`.
         ///
@@ -253,26 +253,26 @@ port! {
         /// [`Code::MessageNotFound`](crate::error::Code::MessageNotFound),
         /// [`Code::MessageDeleted`](crate::error::Code::MessageDeleted),
         /// [`Code::PinLimit`](crate::error::Code::PinLimit).
-        async fn pin(
+        already async fn pin(
             &self, message: &MessageId, by: &UserId, on: bool, until: Option<Timestamp>,
         ) -> Result<MessageChanged>;
 
         /// The pinned messages, oldest message first; a pin that is over is none.
-        async fn pinned(&self, conversation: &ConversationId) -> Result<Vec<Message>>;
+        read async fn pinned(&self, conversation: &ConversationId) -> Result<Vec<Message>>;
 
         /// Messages by their words, newest first (of one moment: by conversation, then newest place first): Unicode words, case and accents folded, every term must occur, the
         /// last one may be the beginning of a word. Deleted messages never match.
         ///
         /// # Errors
         /// [`Code::PageInvalid`](crate::error::Code::PageInvalid).
-        async fn search(&self, query: &SearchQuery) -> Result<Paged<Hit, SearchCursor>>;
+        read async fn search(&self, query: &SearchQuery) -> Result<Paged<Hit, SearchCursor>>;
 
         /// Turns old messages into tombstones (retention), oldest first, and writes `message.deleted`. Answers the
         /// places of those it removed and where to go on; `next` is `None` at the end.
         ///
         /// # Idempotency
         /// What is deleted already is passed over.
-        async fn purge(&self, purge: &Purge) -> Result<Paged<Seq, Seq>>;
+        once async fn purge(&self, purge: &Purge) -> Result<Paged<Seq, Seq>>;
     }
 }
 

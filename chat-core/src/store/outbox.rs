@@ -19,7 +19,7 @@ port! {
     ///
     /// An entry stays until it is cleared, so a relay that dies after publishing publishes again, under the same
     /// [`EventId`].
-    pub trait Outbox {
+    pub trait Outbox as "outbox" {
         /// Up to `limit` entries for `owner` to publish, oldest first, in order per key.
         ///
         /// # Atomicity
@@ -28,15 +28,15 @@ port! {
         ///
         /// # Idempotency
         /// The owner of a claim gets the same entries again and renews it.
-        async fn claim(&self, owner: &str, limit: usize, lease: Duration) -> Result<Vec<Envelope>>;
+        write async fn claim(&self, owner: &str, limit: usize, lease: Duration) -> Result<Vec<Envelope>>;
 
         /// Removes published entries.
         ///
         /// # Idempotency
         /// Clearing an entry that is not there changes nothing.
-        async fn clear(&self, owner: &str, events: &[EventId]) -> Result<()>;
+        write async fn clear(&self, owner: &str, events: &[EventId]) -> Result<()>;
 
         /// How much is waiting.
-        async fn stats(&self) -> Result<OutboxStats>;
+        read async fn stats(&self) -> Result<OutboxStats>;
     }
 }

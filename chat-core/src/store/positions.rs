@@ -156,7 +156,7 @@ port! {
     /// Positions never pass the newest message. Each real advance writes one event to the
     /// [`Outbox`](super::Outbox), with `upToSeq` and the ids it newly covers (of others' messages, up to 100, else
     /// `"ALL"`), in the same atomic step.
-    pub trait PositionStore {
+    pub trait PositionStore as "positions" {
         /// Takes steps; answers the receipts before and after each.
         ///
         /// # Atomicity
@@ -164,24 +164,24 @@ port! {
         ///
         /// # Idempotency
         /// `Delivered` and `Read` are maxima; `Unread` is compared with its epoch; `Joined` only ever raises.
-        async fn step_many(&self, steps: &[PositionStep]) -> Result<Vec<Moved>>;
+        already async fn step_many(&self, steps: &[PositionStep]) -> Result<Vec<Moved>>;
 
         /// The receipts of members; all zero for somebody unknown.
-        async fn receipts_many(&self, members: &[(UserId, ConversationId)]) -> Result<Vec<Receipts>>;
+        read async fn receipts_many(&self, members: &[(UserId, ConversationId)]) -> Result<Vec<Receipts>>;
 
         /// Who has read the message at `seq`, in a stable order; the author is not among them, nor is who joined later.
-        async fn readers(
+        read async fn readers(
             &self, conversation: &ConversationId, seq: Seq, page: &Page<UserId>,
         ) -> Result<Paged<UserId, UserId>>;
 
         /// To whom the message at `seq` was delivered, likewise.
-        async fn receivers(
+        read async fn receivers(
             &self, conversation: &ConversationId, seq: Seq, page: &Page<UserId>,
         ) -> Result<Paged<UserId, UserId>>;
 
         /// Counts unread messages from the messages themselves: what
         /// [`UnreadStore::rebuild`](super::UnreadStore::rebuild) is fed with.
-        async fn recount(&self, user: &UserId, conversations: &[ConversationId]) -> Result<Vec<UnreadTruth>>;
+        read async fn recount(&self, user: &UserId, conversations: &[ConversationId]) -> Result<Vec<UnreadTruth>>;
     }
 }
 

@@ -41,7 +41,7 @@ port! {
     /// anybody has swept. An *edge* is a change between online and offline; every edge is handed to exactly one
     /// caller, of [`connect`](PresenceStore::connect), [`disconnect`](PresenceStore::disconnect) or
     /// [`sweep`](PresenceStore::sweep), and the edges of one user alternate.
-    pub trait PresenceStore {
+    pub trait PresenceStore as "presence" {
         /// Begins a session, or renews it when it lives already. A new session is activity; it ends being idle when the
         /// user goes online by it.
         ///
@@ -51,14 +51,14 @@ port! {
         ///
         /// # Idempotency
         /// Repeating it is a renewal: [`Transition::None`].
-        async fn connect(&self, connect: &Connect) -> Result<Transition>;
+        once async fn connect(&self, connect: &Connect) -> Result<Transition>;
 
         /// Renews leases: the heartbeat. It is no activity, and may shorten a lease.
         ///
         /// # Atomicity
         /// Per session. A lease that ran out and was not swept yet is revived: nobody was told that it had ended. A
         /// session that was disconnected or swept is never revived.
-        async fn renew_many(&self, sessions: &[(UserId, SessionId)], lease: Duration) -> Result<Vec<Renewal>>;
+        write async fn renew_many(&self, sessions: &[(UserId, SessionId)], lease: Duration) -> Result<Vec<Renewal>>;
 
         /// Ends a session, also one that ran out and was not swept yet. Being idle ends with the last one.
         ///
@@ -67,47 +67,47 @@ port! {
         ///
         /// # Idempotency
         /// Ending a session that is not there changes nothing: [`Transition::None`].
-        async fn disconnect(&self, user: &UserId, session: &SessionId) -> Result<Transition>;
+        once async fn disconnect(&self, user: &UserId, session: &SessionId) -> Result<Transition>;
 
         /// Removes leases that ran out and answers up to `limit` users who went offline by that.
         ///
         /// # Atomicity
         /// Each user's edge is handed to exactly one of racing sweepers. A crash of that sweeper loses the
         /// announcement, never the state.
-        async fn sweep(&self, limit: usize) -> Result<Vec<Lapse>>;
+        once async fn sweep(&self, limit: usize) -> Result<Vec<Lapse>>;
 
         /// All that is known about users, live sessions only. Nothing is masked: see
         /// [`Presence::seen_by`](crate::domain::Presence::seen_by).
-        async fn get_many(&self, users: &[UserId]) -> Result<Vec<Presence>>;
+        read async fn get_many(&self, users: &[UserId]) -> Result<Vec<Presence>>;
 
         /// Which users are online: the cheap form of [`get_many`](PresenceStore::get_many).
-        async fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>>;
+        read async fn are_online(&self, users: &[UserId]) -> Result<Vec<bool>>;
 
         /// Records activity now and ends being idle; answers of each whether it was idle.
         ///
         /// # Atomicity
         /// Per user; the last activity never goes back.
-        async fn touch_many(&self, users: &[UserId]) -> Result<Vec<bool>>;
+        once async fn touch_many(&self, users: &[UserId]) -> Result<Vec<bool>>;
 
         /// Marks users idle who are online and have not been active for `after`; answers of each whether it became
         /// idle by this call.
         ///
         /// # Atomicity
         /// Of racing callers exactly one gets `true` per idle time.
-        async fn idle_many(&self, users: &[UserId], after: Duration) -> Result<Vec<bool>>;
+        once async fn idle_many(&self, users: &[UserId], after: Duration) -> Result<Vec<bool>>;
 
         /// Chooses a status, or none. It survives disconnecting and ends by itself at its `until`.
-        async fn choose(&self, user: &UserId, chosen: Option<&ChosenStatus>) -> Result<()>;
+        write async fn choose(&self, user: &UserId, chosen: Option<&ChosenStatus>) -> Result<()>;
 
         /// Says who may know when the user was last active.
-        async fn set_visibility(&self, user: &UserId, visibility: Visibility) -> Result<()>;
+        write async fn set_visibility(&self, user: &UserId, visibility: Visibility) -> Result<()>;
 
         /// The users online, in a stable order. Whoever is online during the whole walk is listed exactly once.
-        async fn online(&self, page: &Page<UserId>) -> Result<Paged<UserId, UserId>>;
+        read async fn online(&self, page: &Page<UserId>) -> Result<Paged<UserId, UserId>>;
 
         /// Presence in numbers: users, sessions and the distribution equal a recount of the leases that live. A session
         /// that ran out lasted until its lease ended.
-        async fn stats(&self) -> Result<PresenceStats>;
+        read async fn stats(&self) -> Result<PresenceStats>;
     }
 }
 

@@ -137,7 +137,7 @@ pub struct RoomAged {
 port! {
     /// Live rooms; kind of state: **derived** for a conversation's room, **volatile** for a room of its own. Seed 001's
     /// `RoomManager`. The room's side is authoritative; [`rooms_of`](RoomStore::rooms_of) is an index that may lag it.
-    pub trait RoomStore {
+    pub trait RoomStore as "rooms" {
         /// Creates a room, with its first members.
         ///
         /// # Atomicity
@@ -149,10 +149,10 @@ port! {
         /// # Errors
         /// [`Code::Conflict`](crate::error::Code::Conflict) when a different room has this id;
         /// [`Code::RoomFull`](crate::error::Code::RoomFull) for more first members than it may have.
-        async fn create(&self, room: &NewRoom) -> Result<bool>;
+        once async fn create(&self, room: &NewRoom) -> Result<bool>;
 
         /// Rooms by id.
-        async fn get_many(&self, rooms: &[RoomId]) -> Result<Vec<Option<Room>>>;
+        read async fn get_many(&self, rooms: &[RoomId]) -> Result<Vec<Option<Room>>>;
 
         /// Changes members; says what became of each change. Counts as activity when anything changed.
         ///
@@ -164,45 +164,45 @@ port! {
         ///
         /// # Errors
         /// [`Code::RoomNotFound`](crate::error::Code::RoomNotFound).
-        async fn change_members(&self, room: &RoomId, changes: &[RoomChange]) -> Result<Vec<RoomChanged>>;
+        once async fn change_members(&self, room: &RoomId, changes: &[RoomChange]) -> Result<Vec<RoomChanged>>;
 
         /// The roles of users in a room, in one round trip; `None` inside for a user who is no member, `None` outside
         /// when the index does not know the room and truth has to be asked.
-        async fn roles(&self, room: &RoomId, users: &[UserId]) -> Result<Option<Vec<Option<RoomRole>>>>;
+        read async fn roles(&self, room: &RoomId, users: &[UserId]) -> Result<Option<Vec<Option<RoomRole>>>>;
 
         /// The members, in a stable order.
         ///
         /// # Errors
         /// [`Code::RoomNotFound`](crate::error::Code::RoomNotFound).
-        async fn members(&self, room: &RoomId, page: &Page<UserId>) -> Result<Paged<RoomMember, UserId>>;
+        read async fn members(&self, room: &RoomId, page: &Page<UserId>) -> Result<Paged<RoomMember, UserId>>;
 
         /// The members who are online, in a stable order, consistent with one instant.
         ///
         /// # Errors
         /// [`Code::RoomNotFound`](crate::error::Code::RoomNotFound).
-        async fn online(&self, room: &RoomId, page: &Page<UserId>) -> Result<Paged<UserId, UserId>>;
+        read async fn online(&self, room: &RoomId, page: &Page<UserId>) -> Result<Paged<UserId, UserId>>;
 
         /// The rooms of a user, in a stable order.
-        async fn rooms_of(&self, user: &UserId, page: &Page<RoomId>) -> Result<Paged<RoomId, RoomId>>;
+        read async fn rooms_of(&self, user: &UserId, page: &Page<RoomId>) -> Result<Paged<RoomId, RoomId>>;
 
         /// A room in numbers. The peak is at least every count of online members ever answered.
         ///
         /// # Errors
         /// [`Code::RoomNotFound`](crate::error::Code::RoomNotFound).
-        async fn stats(&self, room: &RoomId) -> Result<RoomStats>;
+        read async fn stats(&self, room: &RoomId) -> Result<RoomStats>;
 
         /// Records activity now: an idle or archived room is active again. Unknown rooms are passed over.
-        async fn touch_many(&self, rooms: &[RoomId]) -> Result<()>;
+        write async fn touch_many(&self, rooms: &[RoomId]) -> Result<()>;
 
         /// Ages up to `limit` rooms: active ones without activity for `idle` become idle, idle ones without activity
         /// for `archive` become archived, counted from their last activity. Nothing is ever deleted by this.
         ///
         /// # Atomicity
         /// Each step of each room is handed to exactly one of racing callers.
-        async fn age(&self, idle: Duration, archive: Duration, limit: usize) -> Result<Vec<RoomAged>>;
+        once async fn age(&self, idle: Duration, archive: Duration, limit: usize) -> Result<Vec<RoomAged>>;
 
         /// Forgets a room, its members on both sides and who was removed from it; `true` if it was there.
-        async fn delete(&self, room: &RoomId) -> Result<bool>;
+        already async fn delete(&self, room: &RoomId) -> Result<bool>;
     }
 }
 

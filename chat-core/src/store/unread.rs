@@ -107,7 +107,7 @@ port! {
     /// Operations are maxima, set inserts or keyed: any duplication, reordering and retry of a set of them ends in the
     /// same counts or in `None`, never in other counts. Three go by their order: an adjustment, which an advance or a
     /// rebuild after it clears; forgetting; and [`AdvanceTo::Read`] where positions are of several epochs.
-    pub trait UnreadStore {
+    pub trait UnreadStore as "unread" {
         /// Takes messages into account. Does not need to know who the members are.
         ///
         /// # Atomicity
@@ -116,13 +116,13 @@ port! {
         /// # Idempotency
         /// A repeat changes nothing. A message is known to exist when a later one is, and counts until its own record says
         /// otherwise.
-        async fn record_many(&self, messages: &[Recorded]) -> Result<()>;
+        write async fn record_many(&self, messages: &[Recorded]) -> Result<()>;
 
         /// Takes messages out of the count: deleted, or hidden. Keeps the newest [`MAX_UNCOUNTED`].
         ///
         /// # Idempotency
         /// A message is taken out once, also when the deletion is known before the message.
-        async fn uncount_many(&self, conversation: &ConversationId, messages: &[Seq]) -> Result<()>;
+        write async fn uncount_many(&self, conversation: &ConversationId, messages: &[Seq]) -> Result<()>;
 
         /// Moves positions: how a member starts, reads, and marks as unread. Answers where each one stands then. What
         /// it says was written last counts as recorded. An advance to a position that is at or beyond the stored one
@@ -132,19 +132,20 @@ port! {
         /// Per (user, conversation); never across conversations.
         ///
         /// # Idempotency
-        /// A maximum of each: an older position changes nothing.
-        async fn advance_many(&self, advances: &[Advance]) -> Result<Vec<ReadPosition>>;
+        /// A maximum of each: an older position changes nothing. A batch that is repeated finds all of itself done:
+        /// [`AdvanceTo::Read`] goes by the newest epoch then.
+        already async fn advance_many(&self, advances: &[Advance]) -> Result<Vec<ReadPosition>>;
 
         /// Counts the unread messages of one user per conversation; `None` where they are
         /// [not known](Self#what-is-known).
-        async fn counts(&self, user: &UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Unread>>>;
+        read async fn counts(&self, user: &UserId, conversations: &[ConversationId]) -> Result<Vec<Option<Unread>>>;
 
         /// Adds to or takes from a count by hand (seed 001's increment and decrement); cleared by reading.
         /// Answers the new count.
         ///
         /// # Idempotency
         /// By `key`, until the adjustment is cleared. What is adjusted while the count is not known may be lost.
-        async fn adjust(
+        write async fn adjust(
             &self, user: &UserId, conversation: &ConversationId, by: i64, key: &ClientKey,
         ) -> Result<Option<Unread>>;
 
@@ -153,10 +154,10 @@ port! {
         ///
         /// # Atomicity
         /// Merges by maxima and unions: what was recorded while truth was being asked survives.
-        async fn rebuild(&self, user: &UserId, truth: &[(ConversationId, UnreadTruth)]) -> Result<()>;
+        write async fn rebuild(&self, user: &UserId, truth: &[(ConversationId, UnreadTruth)]) -> Result<()>;
 
         /// Forgets a user's positions: `None` from now on.
-        async fn forget_many(&self, users: &[(UserId, ConversationId)]) -> Result<()>;
+        write async fn forget_many(&self, users: &[(UserId, ConversationId)]) -> Result<()>;
     }
 }
 

@@ -26,9 +26,9 @@ pub struct UserStoreStats {
 
 port! {
     /// A cache of profiles; kind of state: **derived**. Seed 002's `UserCache`: a miss is a miss, never a stub.
-    pub trait UserStore {
+    pub trait UserStore as "users" {
         /// Profiles by id.
-        async fn get_many(&self, users: &[UserId]) -> Result<Vec<Option<UserProfile>>>;
+        read async fn get_many(&self, users: &[UserId]) -> Result<Vec<Option<UserProfile>>>;
 
         /// Keeps profiles for [`PROFILE_TTL`]; says of each whether it was kept.
         ///
@@ -37,15 +37,16 @@ port! {
         ///
         /// # Idempotency
         /// By `updated_at`: an older profile changes nothing, nor does one that is not newer than a removal. The same
-        /// profile again is kept anew: `true`, and its time begins again.
-        async fn put_many(&self, profiles: &[UserProfile]) -> Result<Vec<bool>>;
+        /// profile again is kept anew: `true`, and its time begins again. One that a later one of the same batch replaced
+        /// is `false` when the batch is repeated.
+        already async fn put_many(&self, profiles: &[UserProfile]) -> Result<Vec<bool>>;
 
         /// Forgets profiles deleted at that time. What is not newer is refused for [`PROFILE_TTL`] from now on; later
         /// it may be taken again.
-        async fn remove_many(&self, users: &[(UserId, Timestamp)]) -> Result<()>;
+        write async fn remove_many(&self, users: &[(UserId, Timestamp)]) -> Result<()>;
 
         /// The cache in numbers; may be late by a minute.
-        async fn stats(&self) -> Result<UserStoreStats>;
+        read async fn stats(&self) -> Result<UserStoreStats>;
     }
 }
 
@@ -69,15 +70,15 @@ port! {
     /// Where profiles come from; kind of state: **truth**, the host's or ours.
     ///
     /// Every change writes its event to the [`Outbox`](super::Outbox) in the same atomic step, where the truth is ours.
-    pub trait UserSource {
+    pub trait UserSource as "source" {
         /// Profiles by id.
-        async fn fetch_many(&self, users: &[UserId]) -> Result<Vec<Option<UserProfile>>>;
+        read async fn fetch_many(&self, users: &[UserId]) -> Result<Vec<Option<UserProfile>>>;
 
         /// Makes profiles that are not there; says of each whether it was made. Writes `user.profile.created`.
         ///
         /// # Idempotency
         /// A profile that is there stays as it is.
-        async fn create_many(&self, profiles: &[UserProfile]) -> Result<Vec<bool>>;
+        already async fn create_many(&self, profiles: &[UserProfile]) -> Result<Vec<bool>>;
 
         /// Changes a profile and answers it; `updated_at` always grows. Writes `user.profile.updated`.
         ///
@@ -87,10 +88,10 @@ port! {
         /// # Errors
         /// [`Code::UserNotFound`](crate::error::Code::UserNotFound),
         /// [`Code::UserInvalid`](crate::error::Code::UserInvalid).
-        async fn update(&self, user: &UserId, update: &ProfileUpdate) -> Result<UserProfile>;
+        write async fn update(&self, user: &UserId, update: &ProfileUpdate) -> Result<UserProfile>;
 
         /// Deletes a profile and answers when, or `None` if there was none. Writes `user.profile.deleted`.
-        async fn delete(&self, user: &UserId) -> Result<Option<Timestamp>>;
+        already async fn delete(&self, user: &UserId) -> Result<Option<Timestamp>>;
     }
 }
 

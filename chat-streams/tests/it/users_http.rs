@@ -15,7 +15,7 @@ use chat_core::config::Secret;
 use chat_core::domain::user::ProfileUpdate;
 use chat_core::domain::{UserId, UserProfile};
 use chat_core::error::{Code, Effect};
-use chat_core::layer::{Breaker, BreakerOptions, BreakerState, BreakerUserSource};
+use chat_core::layer::{Breaker, BreakerOptions, BreakerState, Guarded};
 use chat_core::store::{UserSource, UserSourceExt};
 use chat_streams::users::{HttpUserOptions, HttpUserSource};
 use chat_testkit::sample::{hostile_ids, user};
@@ -463,20 +463,20 @@ async fn a_breaker_spares_a_service_that_is_away() -> Result<(), Absent> {
     let clock = ManualClock::default();
     let options = BreakerOptions { failures: 3, ..BreakerOptions::default() };
     let breaker = Breaker::new("users", options, Arc::new(clock.clone()));
-    let source = BreakerUserSource::new(Arc::new(source(&base, patient())), breaker);
+    let source = Guarded::new(source(&base, patient()), breaker);
     let ann = names(&["ann"]);
     for _ in 0..10 {
         assert_eq!(source.fetch_many(&ann).await.unwrap_err().code(), Code::Unavailable, "never a miss");
     }
-    assert_eq!((asked.load(Ordering::SeqCst), source.breaker().state()), (3, BreakerState::Open));
+    assert_eq!((asked.load(Ordering::SeqCst), source.policy().state()), (3, BreakerState::Open));
     clock.advance(options.rest);
     source.fetch_many(&ann).await.unwrap_err();
     source.fetch_many(&ann).await.unwrap_err();
-    assert_eq!((asked.load(Ordering::SeqCst), source.breaker().stats().opened), (4, 2), "one looked");
+    assert_eq!((asked.load(Ordering::SeqCst), source.policy().stats().opened), (4, 2), "one looked");
     clock.advance(options.rest);
     is_well.store(true, Ordering::SeqCst);
     assert_eq!(source.fetch_many(&ann).await.unwrap(), [Some(read("ann", "Ann", 1))]);
-    assert_eq!(source.breaker().state(), BreakerState::Closed);
+    assert_eq!(source.policy().state(), BreakerState::Closed);
     Ok(())
 }
 

@@ -47,7 +47,7 @@ const LONGEST_IDS: usize = 6 * 1024;
 /// asked for alone at `{base}/users/{id}`. A user the service does not name is a miss, and so is one without a name; only
 /// users that were asked for are taken from an answer. Redirects are not followed, so that no secret goes anywhere else.
 /// Nothing is tried again, except a read on a connection that ended without an answer, once:
-/// [`BreakerUserSource`](chat_core::layer::BreakerUserSource) is for services that are away.
+/// a [`Guarded`](chat_core::layer::Guarded) one with a [`Breaker`](chat_core::layer::Breaker) is for services that are away.
 ///
 /// The answer to a batch is a list of profiles, or an object with one under `users` or `data`; the answer to a change a
 /// profile, or an object with one under `user` or `data`. Profiles have seed 002's fields: `id` (or `userId`, `_id`), `fullName`
