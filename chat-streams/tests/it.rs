@@ -10,6 +10,7 @@
 )]
 
 mod it {
+    pub(crate) mod batches;
     pub(crate) mod cost;
     pub(crate) mod faults_clock;
     pub(crate) mod faults_members;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         return code;
     }
     let topics = [
+        it::batches::trials(),
         it::cost::trials(),
         it::faults_clock::trials(),
         it::faults_members::trials(),
