@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chat_core::clock::SystemClock;
 use chat_core::error::Result;
-use chat_core::layer::FallbackRateLimiter;
+use chat_core::layer::{Breaker, BreakerOptions, FallbackRateLimiter, Guarded};
 use chat_core::memory::MemoryRateLimiter;
 use chat_core::service::{Chat, ChatBuilder, ChatSettings};
 use chat_mongo::{Mongo, MongoConfig, Waking};
@@ -23,6 +23,8 @@ use chat_streams::{Monitor, Streams, StreamsOptions, Watching};
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 /// How long to rest before MongoDB is looked for again.
 const REST: Duration = Duration::from_secs(1);
+/// How long MongoDB has peace after five failures in a row, before one question decides whether it is back.
+const BREAKER_REST: Duration = Duration::from_secs(1);
 /// How often the streams are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -100,7 +102,7 @@ pub async fn chat(settings: ChatSettings, places: &Places) -> Result<Wired> {
     let mut backends = Backends::default();
     if let Some(config) = &places.mongo {
         let mongo = truth(config).await?;
-        builder = mongo.clone().equip(builder);
+        builder = behind_a_breaker(builder, &mongo);
         backends.mongo = Some(mongo);
     }
     if let Some(config) = &places.redis {
@@ -143,6 +145,18 @@ async fn truth(config: &MongoConfig) -> Result<Mongo> {
             outcome => return outcome,
         }
     }
+}
+
+/// With truth in MongoDB; while that is away, whoever asks learns so at once instead of waiting for it.
+fn behind_a_breaker(builder: ChatBuilder, mongo: &Mongo) -> ChatBuilder {
+    let options = BreakerOptions { rest: BREAKER_REST, ..BreakerOptions::default() };
+    let breaker = Arc::new(Breaker::new("mongo", options, Arc::new(SystemClock)));
+    macro_rules! guarded {
+        ($($port:ident),*) => {
+            builder$(.$port(Arc::new(Guarded::new(Arc::clone(&mongo.$port), Arc::clone(&breaker)))))*
+        };
+    }
+    guarded!(messages, outbox, positions, conversations, files, source)
 }
 
 /// With what is volatile or derived in Redis; limits go on without it.

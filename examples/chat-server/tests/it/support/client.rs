@@ -236,6 +236,15 @@ impl Client {
         self.heard.borrow().dismissed
     }
 
+    /// Done when the connection has ended, however long that takes.
+    pub(crate) fn is_over(&self) -> impl Future<Output = ()> + use<> {
+        let mut heard = self.heard.clone();
+        async move {
+            // An error means that it has ended, too.
+            let _ = heard.wait_for(|heard| heard.closed).await;
+        }
+    }
+
     /// Whether the connection has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.heard.borrow().closed
