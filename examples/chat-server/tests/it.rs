@@ -30,6 +30,7 @@ mod it {
     pub(crate) mod limits;
     pub(crate) mod node;
     pub(crate) mod nodes;
+    pub(crate) mod ops;
     pub(crate) mod presence;
     pub(crate) mod privacy;
     pub(crate) mod redis;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         it::restart::trials(),
         it::redis::trials(),
         it::nodes::trials(),
+        it::ops::trials(),
         it::conformance::trials(),
     ];
     let conclusion = libtest_mimic::run(&Arguments::from_args(), topics.into_iter().flatten().collect());

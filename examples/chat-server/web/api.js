@@ -8,6 +8,7 @@ const PAGE = 50;
 const POSITIONS_PER_CALL = 200;
 const FLUSH_MS = 200;
 const TYPING_EVERY_MS = 3_000;
+const HEALTH_MS = 5_000; // longer than the server waits for its backends
 
 /** Answers that mean "not now": the same request may succeed later. */
 const PASSING = new Set([
@@ -422,10 +423,13 @@ export class Chat {
     }
   }
 
+  /** How the server is; fails when it does not answer in time. */
   async health() {
     const started = performance.now();
-    const [health, metrics] = await Promise.all([fetch("/health"), fetch("/metrics")]);
-    return { health: await health.json(), metrics: await metrics.text(), ms: performance.now() - started };
+    const signal = AbortSignal.timeout(HEALTH_MS);
+    const [health, metrics] = await Promise.all([fetch("/health", { signal }), fetch("/metrics", { signal })]);
+    // A host that keeps its metrics to itself answers in words.
+    return { health: await health.json(), metrics: metrics.ok ? await metrics.text() : "", ms: performance.now() - started };
   }
 
   // --- Asking ---

@@ -52,33 +52,16 @@ const PATHS = {
 
 /** A drawing; decoration unless it gets a label. */
 export function icon(name, label) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("class", `icon icon-${name}`);
-  if (label) {
-    svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", label);
-  } else svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
-  return svg;
+  const about = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };
+  return s("svg", { viewBox: "0 0 24 24", class: `icon icon-${name}`, ...about }, s("path", { d: PATHS[name] }));
 }
 
-/** A small line drawing of numbers over time. */
-export function sparkline(values) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 100 24");
-  svg.setAttribute("class", "sparkline");
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true");
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const y = (value) => (high === low ? 12 : 22 - (20 * (value - low)) / (high - low));
-  const step = 100 / Math.max(1, values.length - 1);
-  const line = document.createElementNS(SVG, "polyline");
-  line.setAttribute("points", values.map((value, i) => `${(i * step).toFixed(1)},${y(value).toFixed(1)}`).join(" "));
-  svg.append(line);
-  return svg;
+/** Makes an element of a drawing. */
+export function s(tag, props = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(props)) element.setAttribute(name, value);
+  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
 }
 
 /** A button with a drawing; its label is its tooltip and its name. */

@@ -5,6 +5,7 @@ const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric"
 const DATE = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const NUMBER = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
+const PERCENT = new Intl.NumberFormat(undefined, { style: "percent" });
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 const startOfDay = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate());
@@ -46,6 +47,20 @@ export const badge = (count) => (count > 99 ? "99+" : String(count));
 
 /** A number to read. */
 export const number = (value) => (Math.abs(value) >= 100_000 ? COMPACT : NUMBER).format(value);
+
+/** 93% */
+export const percent = (share) => PERCENT.format(share);
+
+/** 12 s, 5 min, 3 h 20 min, 2 d 4 h */
+export function duration(ms) {
+  const seconds = Math.max(0, Math.floor(ms / 1_000));
+  const parts = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
+  const at = parts.findIndex(([, size]) => seconds >= size);
+  if (at < 0 || at > 1) return `${Math.floor(seconds / (parts[at]?.[1] ?? 1))} ${parts[at]?.[0] ?? "s"}`;
+  const [[unit, size], [smaller, fraction]] = parts.slice(at, at + 2);
+  const rest = Math.floor((seconds % size) / fraction);
+  return `${Math.floor(seconds / size)} ${unit}${rest ? ` ${rest} ${smaller}` : ""}`;
+}
 
 /** Up to two letters that stand for a name. */
 export function initials(name) {

@@ -17,8 +17,8 @@ macro_rules! files {
 }
 
 files! {
-    "api.js" "dom.js" "format.js" "icon.svg" "index.html" "main.js" "socket.js" "store.js" "style.css"
-    "views/composer.js" "views/health.js" "views/list.js" "views/members.js" "views/message.js" "views/panel.js"
+    "api.js" "dom.js" "format.js" "health.js" "icon.svg" "index.html" "main.js" "socket.js" "store.js" "style.css"
+    "views/chart.js" "views/composer.js" "views/health.js" "views/list.js" "views/members.js" "views/message.js" "views/panel.js"
     "views/parts.js" "views/room.js" "views/search.js" "views/sign-in.js" "views/thread.js"
 }
 

@@ -395,12 +395,109 @@ step("older messages come in above, and what one reads stays in place", async ()
   friend.close();
 });
 
-step("health shows the server's checks and numbers", async () => {
+const health = (person) => person.page.getByRole("complementary", { name: "Health" });
+const tile = (person, title) => health(person).locator(".tile").filter({ hasText: title }).locator("dd");
+
+step("health shows the server's checks and numbers, and how they move", async () => {
   await ada.page.getByRole("button", { name: "Health" }).click();
-  await ada.page.getByText(/^All well/).waitFor();
-  await ada.page.getByRole("row", { name: /chat_sockets/ }).waitFor();
-  await ada.page.locator(".sparkline").first().waitFor();
+  await reads(health(ada).getByRole("status"), "All well");
+  const checks = health(ada).getByRole("region", { name: "Checks" }).getByRole("listitem");
+  for (const name of ["Messages", "Outbox", "Event log", "Presence", "Profiles"]) await reads(checks.filter({ hasText: new RegExp(`^${name}`) }).locator(".state"), "well");
+  assert.equal(await health(ada).getByRole("region", { name: "What is wrong" }).count(), 0);
+  await reads(tile(ada, "People online"), "3");
+  await reads(tile(ada, "Sockets of this server"), "3");
+  await health(ada).getByText(/^answered in \d+ ms$/).waitFor();
+  const chart = health(ada).getByRole("img", { name: /^Messages per second in the last 2 minutes/ });
+  await chart.waitFor();
+  for (const nth of ["first", "second", "third"]) await ben.say(`A ${nth} one to be counted.`);
+  await health(ada).getByRole("img", { name: /at most (0\.\d*[1-9]|[1-9])/ }).waitFor();
+  assert.ok((await chart.locator("path.line").count()) >= 1);
+  await tile(ada, "19 of 20 answered within").getByText(/ ms$/).waitFor();
   await ada.shot("11-health");
+  await health(ada).getByText("Every number").click();
+  await health(ada).getByRole("row", { name: /^chat_sockets 3$/ }).waitFor();
+  await health(ada).getByText("Every number").click();
+});
+
+step("health asks only while it is looked at", async () => {
+  let asked = 0;
+  const count = (request) => (asked += request.url().endsWith("/health") ? 1 : 0);
+  const turn = (to) => ada.page.evaluate((to) => {
+    Object.defineProperty(document, "visibilityState", { value: to, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, to);
+  await turn("hidden");
+  ada.page.on("request", count);
+  await ada.page.waitForTimeout(2_500);
+  assert.equal(asked, 0, "nobody looks");
+  const next = ada.page.waitForRequest("**/health");
+  await turn("visible");
+  await next;
+  ada.page.off("request", count);
+});
+
+step("health says how old it is when the server does not answer", async () => {
+  if (!process.env.CHAT_SERVER_PID) return;
+  const pid = Number(process.env.CHAT_SERVER_PID);
+  const before = await tile(ada, "People online").textContent();
+  process.kill(pid, "SIGSTOP");
+  try {
+    await reads(health(ada).getByRole("status"), "The server does not answer.");
+    await health(ada).getByText(/^What you see is \d+ s old\.$/).waitFor();
+    assert.equal(await tile(ada, "People online").textContent(), before, "what was known stays");
+    await ada.shot("11-health-silent");
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  await reads(health(ada).getByRole("status"), "All well");
+});
+
+step("health says what is wrong, and what that means", async () => {
+  if (!process.env.CHAT_REDIS_PID) return;
+  const pid = Number(process.env.CHAT_REDIS_PID);
+  const wrong = health(ada).getByRole("region", { name: "What is wrong" });
+  process.kill(pid, "SIGSTOP");
+  try {
+    await reads(health(ada).getByRole("status"), "Degraded");
+    await wrong.getByText(/^Redis: does not answer\. Nothing that was written is lost/).waitFor();
+    await reads(health(ada).getByRole("region", { name: "Checks" }).getByRole("listitem").filter({ hasText: /^Redis/ }).locator(".state"), "degraded");
+    await reads(tile(ada, "People online"), "not known");
+    await health(ada).evaluate((panel) => panel.querySelector(".panel-content").scrollTo(0, 0));
+    await ada.shot("11-health-degraded");
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  await reads(health(ada).getByRole("status"), "All well");
+  await gone(wrong.locator("li"));
+});
+
+/** Text in the panel whose contrast with what is behind it is below 4.5. */
+const faint = (person) => health(person).evaluate((panel) => {
+  const channels = (color) => color.match(/[\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((value) => value / 255).map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)).reduce((all, value, i) => all + value * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const [r, g, b, alpha = 1] = channels(getComputedStyle(at).backgroundColor);
+      if (alpha === 1) return [r, g, b];
+    }
+    return [255, 255, 255];
+  };
+  return [...panel.querySelectorAll("*")].filter((element) => element.getClientRects().length && [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())).flatMap((element) => {
+    const style = getComputedStyle(element);
+    const [a, b] = [light(channels(element instanceof SVGElement ? style.fill : style.color)), light(behind(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    return ratio < 4.5 ? [`${element.textContent}: ${ratio.toFixed(2)}`] : [];
+  });
+});
+
+step("health is readable by day and by night", async () => {
+  for (const colorScheme of ["light", "dark"]) {
+    await ada.page.emulateMedia({ colorScheme });
+    await ada.page.waitForTimeout(100);
+    assert.deepEqual(await faint(ada), [], colorScheme);
+  }
+  await ada.shot("11-health-dark");
+  await ada.page.emulateMedia({ colorScheme: "light" });
   await ada.page.getByRole("complementary").getByRole("button", { name: "Close" }).click();
 });
 
@@ -428,6 +525,14 @@ step("the page is readable on a phone", async () => {
   await fits();
   await ben.shot("15-phone-members");
   await ben.page.keyboard.press("Escape");
+  await ben.page.getByRole("button", { name: "Conversations" }).click();
+  await ben.page.getByRole("button", { name: "Health" }).click();
+  await reads(health(ben).getByRole("status"), "All well");
+  await health(ben).getByRole("img", { name: /now/ }).waitFor();
+  await fits();
+  await ben.shot("15-phone-health");
+  await ben.page.keyboard.press("Escape");
+  await ben.entry("Sunrise walkers").click();
   await ben.page.emulateMedia({ colorScheme: "dark" });
   await ben.shot("16-phone-dark");
 });

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { describe, mock, test } from "node:test";
 import { ChatSocket, PACKET, backoff, decodePacket, encodePacket, socketUrl } from "../../web/socket.js";
 import { EMPTY, TYPING_MS, announcement, createStore, listed, merge, receiptOf, reduce, titleOf } from "../../web/store.js";
-import { badge, count, day, hue, idFromName, initials, people, short } from "../../web/format.js";
-import { parse } from "../../web/views/health.js";
+import { badge, count, day, duration, hue, idFromName, initials, people, percent, short } from "../../web/format.js";
+import { GAP_MS, Readings, WINDOW_MS, breakers, checks, deadLetters, hitRate, lag, parse, plot, roundUp, sum } from "../../web/health.js";
 
 describe("packets", () => {
   const pairs = [
@@ -442,9 +442,108 @@ describe("words", () => {
     assert.equal(short(new Date(2025, 0, 30, 23).toISOString(), now), "Yesterday");
     assert.equal(short(undefined, now), "");
   });
-  test("metrics", () => {
-    assert.deepEqual(parse('# HELP a b\n# TYPE a counter\na 1\nb{x="1",y="}"} 2.5e3\n\nc{} NaN\n'), [
-      { name: "a", labels: "", value: 1 }, { name: "b", labels: 'x="1",y="}"', value: 2_500 }, { name: "c", labels: "", value: NaN },
+  test("spans of time", () => {
+    const [s, min, h] = [1_000, 60_000, 3_600_000];
+    const said = [0, 999, 12 * s, 59 * s, min, 61 * s, 59 * min + 59 * s, h, h + 59 * s, 3 * h + 20 * min, 23 * h + 59 * min, 24 * h, 52 * h, -5].map(duration);
+    assert.deepEqual(said, ["0 s", "0 s", "12 s", "59 s", "1 min", "1 min", "59 min", "1 h", "1 h", "3 h 20 min", "23 h 59 min", "1 d", "2 d 4 h", "0 s"]);
+    assert.match(percent(0.934), /^93\s?%$/);
+  });
+});
+
+describe("health", () => {
+  const text = (...lines) => parse(lines.join("\n"));
+
+  test("metrics are read as they are written", () => {
+    const read = parse('# HELP a b\n# TYPE a counter\na 1\nb{x="1",y="}, \\"q\\" \\\\ \\n"} 2.5e3\n\nc{} NaN\nd +Inf 1700000000000\nthe host records metrics itself\n');
+    assert.deepEqual(read.map(({ name, labels, value }) => [name, Object.fromEntries(labels), value]), [
+      ["a", {}, 1], ["b", { x: "1", y: '}, "q" \\ \n' }, 2_500], ["c", {}, NaN], ["d", {}, Infinity],
     ]);
+    assert.equal(sum(text('e{k="a"} 1', 'e{k="b"} 2', "ee 9"), "e"), 3);
+    assert.equal(sum(text('e{k="a"} 1', 'e{k="b"} 2'), "e", { k: "b" }), 2);
+    assert.equal(sum([], "e"), null, "what is not there is not zero");
+  });
+
+  /** Reads a counter at each of these times; `[at, value]`. */
+  const counted = (...steps) => {
+    const readings = new Readings();
+    for (const [at, value, uptimeMs] of steps) readings.add({ at, uptimeMs, samples: text(`n_total ${value}`) });
+    return readings;
+  };
+  const rates = (readings) => readings.rates("n_total").map(({ at, value }) => [at, value]);
+
+  test("a rate is what was added between two looks", () => {
+    assert.deepEqual(rates(counted([0, 5])), [], "one look says nothing");
+    assert.deepEqual(rates(counted([0, 5], [2_000, 5], [4_000, 9], [5_000, 10])), [[2_000, 0], [4_000, 2], [5_000, 1]]);
+  });
+  test("a counter that fell began anew, and never makes a negative rate", () => {
+    assert.deepEqual(rates(counted([0, 100], [2_000, 6])), [[2_000, 3]]);
+    const two = (a, b) => text(`n_total{k="a"} ${a}`, `n_total{k="b"} ${b}`);
+    const readings = new Readings();
+    readings.add({ at: 0, samples: two(10, 10) });
+    readings.add({ at: 1_000, samples: two(2, 20) });
+    assert.deepEqual(rates(readings), [[1_000, 12]], "each of its labels for itself");
+  });
+  test("another server begins with nothing, a slow answer does not", () => {
+    assert.deepEqual(rates(counted([10_000, 1_000, 10_000], [12_000, 3, 500])), []);
+    assert.deepEqual(rates(counted([10_000, 3, 10_000], [16_000, 3, 15_000])), [[16_000, 0]]);
+  });
+  test("what nobody looked at is not made up, and what is old is forgotten", () => {
+    assert.deepEqual(rates(counted([0, 0], [GAP_MS + 1, 100], [GAP_MS + 2_001, 104])), [[GAP_MS + 1, null], [GAP_MS + 2_001, 2]]);
+    const long = counted(...Array.from({ length: 200 }, (_, i) => [i * 2_000, i]));
+    const kept = rates(long);
+    assert.deepEqual([kept.length, kept.at(-1)], [WINDOW_MS / 2_000, [398_000, 0.5]]);
+  });
+  test("a quantile is of what happened while one looked", () => {
+    const buckets = (...counts) => text(...["0.01", "0.1", "1", "+Inf"].map((le, i) => `t_seconds_bucket{event="a",le="${le}"} ${counts[i]}`));
+    const readings = new Readings();
+    readings.add({ at: 0, samples: buckets(0, 0, 500, 500) });
+    assert.equal(readings.quantile(0.95, "t_seconds"), null);
+    readings.add({ at: 2_000, samples: buckets(90, 100, 600, 600) });
+    assert.ok(Math.abs(readings.quantile(0.95, "t_seconds") - 0.055) < 1e-9);
+    readings.add({ at: 4_000, samples: buckets(90, 100, 600, 900) });
+    assert.equal(readings.quantile(0.95, "t_seconds"), 1, "beyond the last bound only that is known");
+  });
+  test("what was refused is counted by its code", () => {
+    const readings = new Readings();
+    readings.add({ at: 0, samples: text('e_total{event="a",code="ok"} 7', 'e_total{event="a",code="no"} 1') });
+    readings.add({ at: 2_000, samples: text('e_total{event="a",code="ok"} 9', 'e_total{event="a",code="no"} 1', 'e_total{event="b",code="no"} 2', 'e_total{event="b",code="late"} 1') });
+    assert.deepEqual([...readings.risenBy("e_total", "code")], [["ok", 2], ["no", 2], ["late", 1]]);
+  });
+
+  test("what groups have not done comes from health, else from metrics, the oldest first", () => {
+    const told = { streams: { deadLetters: 4, topics: [
+      { topic: "users", groups: [{ group: "derive", unread: null, pending: 1, oldestMs: 70_000 }] },
+      { topic: "files", groups: [{ group: "search", unread: 3, pending: 2, oldestMs: null }, { group: "derive", unread: 0, pending: 0, oldestMs: null }] },
+    ] } };
+    assert.deepEqual(lag(told, []).map(({ topic, group, unread, oldestMs }) => [topic, group, unread, oldestMs]), [["users", "derive", null, 70_000], ["files", "search", 3, 0], ["files", "derive", 0, 0]]);
+    const labels = '{topic="files",group="search"}';
+    const measured = text(`chat_stream_unread${labels} 3`, `chat_stream_pending${labels} 2`, `chat_stream_oldest_seconds${labels} 1.5`, 'chat_dead_letters{topic="files"} 2', 'chat_dead_letters{topic="users"} 1');
+    assert.deepEqual(lag({}, measured), [{ topic: "files", group: "search", unread: 3, pending: 2, oldestMs: 1_500 }]);
+    assert.deepEqual([deadLetters(told, measured), deadLetters({}, measured), deadLetters({}, [])], [4, 3, null]);
+    assert.deepEqual(lag({ checks: { streams: { status: "degraded" } } }, measured), [], "what is old is not shown as if it were now");
+    assert.deepEqual(lag({}, []), []);
+  });
+  test("checks are in people's words, the worst first", () => {
+    const health = { checks: { messages: { status: "ok" }, redis: { status: "degraded", message: "Disconnected" }, mongo: { status: "down", message: "no answer in time" }, streams: { status: "degraded", message: "derive is 61 s behind on files" }, new: { status: "degraded" } } };
+    const [mongo, redis, streams, unknown, messages] = checks(health);
+    assert.deepEqual([mongo.title, mongo.reason, mongo.effect], ["MongoDB", "does not answer in time", "Messages cannot be read or written."]);
+    assert.deepEqual([redis.title, redis.reason], ["Redis", "does not answer"]);
+    assert.equal(streams.reason, "derive is 61 s behind on files");
+    assert.deepEqual(unknown, { name: "new", title: "new", state: "degraded", reason: "is not well", effect: "" });
+    assert.deepEqual(messages, { name: "messages", title: "Messages", state: "ok" });
+    const recovery = (message) => checks({ checks: { recovery: { status: "degraded", message } } })[0].reason;
+    assert.deepEqual(["degraded", "resyncing"].map((state) => recovery(`${state} since 2026-01-31T12:00:00.000Z`)), ["waits for Redis", "compares what Redis may have lost with the truth"]);
+    assert.deepEqual(checks({}), []);
+  });
+  test("breakers and the cache", () => {
+    assert.deepEqual(breakers(text('chat_breaker_open{breaker="users"} 1', 'chat_breaker_open{breaker="files"} 0')), [{ name: "users", open: true }, { name: "files", open: false }]);
+    assert.deepEqual([hitRate({ hits: 3, misses: 1 }), hitRate({ hits: 0, misses: 0 }), hitRate()], [0.75, null, null]);
+  });
+  test("a chart has a round top, breaks where nobody looked, and ends now", () => {
+    assert.deepEqual([0, 0.3, 1, 1.2, 4, 7, 10, 11, 2_400].map(roundUp), [1, 1, 1, 2, 5, 10, 10, 20, 5_000]);
+    const now = WINDOW_MS * 2;
+    const { top, pieces } = plot([{ at: now - WINDOW_MS, value: 0 }, { at: now - WINDOW_MS / 2, value: null }, { at: now - WINDOW_MS / 4, value: 1 }, { at: now, value: 2 }], { now, width: 100, height: 50 });
+    assert.deepEqual([top, pieces], [2, [[[0, 50]], [[75, 25], [100, 0]]]]);
+    assert.deepEqual(plot([], { now, width: 1, height: 1 }), { top: 1, pieces: [] });
   });
 });

@@ -74,17 +74,21 @@ fn suite_on_two_servers() -> Result<Completion, Failed> {
 }
 
 fn browser() -> Result<Completion, Failed> {
-    browser_on(&["--dev"], "chat-server")
+    browser_on(&["--dev"], "chat-server", &[])
 }
 
 fn browser_on_redis() -> Result<Completion, Failed> {
     match Redis::spawn() {
-        Ok(redis) => browser_on(&["--dev", "--redis", &redis.url()], "chat-server-on-redis"),
+        Ok(redis) => {
+            let pid = redis.process().id().to_string();
+            let about = [("CHAT_REDIS_PID", pid.into())];
+            browser_on(&["--dev", "--redis", &redis.url()], "chat-server-on-redis", &about)
+        }
         Err(Absent(why)) => without("redis", &why),
     }
 }
 
-fn browser_on(arguments: &[&str], shown_in: &str) -> Result<Completion, Failed> {
+fn browser_on(arguments: &[&str], shown_in: &str, about: &[(&str, PathBuf)]) -> Result<Completion, Failed> {
     if let Some(why) = missing("playwright-core") {
         return without("node", why);
     }
@@ -95,7 +99,7 @@ fn browser_on(arguments: &[&str], shown_in: &str) -> Result<Completion, Failed> 
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
         .join(shown_in);
     let variables = [("CHAT_BROWSER", browser), ("CHAT_ARTIFACTS", artifacts)];
-    against_a_server("browser.mjs", arguments, &variables)
+    against_a_server("browser.mjs", arguments, &[&variables, about].concat())
 }
 
 /// Runs a file against a server of its own, which must end well, too; one of the files ends it.
@@ -142,7 +146,7 @@ fn missing(package: &str) -> Option<&'static str> {
 }
 
 /// A program on the PATH.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }

@@ -125,9 +125,9 @@ async fn a_server_that_has_announced_itself_is_ready() {
 }
 
 /// A line of a metric: its name, its labels, its value.
-type Sample = (String, Vec<(String, String)>, f64);
+pub(crate) type Sample = (String, Vec<(String, String)>, f64);
 
-fn sample(line: &str) -> Option<Sample> {
+pub(crate) fn sample(line: &str) -> Option<Sample> {
     let (name, value) = line.rsplit_once(' ')?;
     let (name, labels) = match name.split_once('{') {
         Some((name, labels)) => (name, labels.strip_suffix('}')?),
@@ -178,7 +178,8 @@ async fn metrics_are_prometheus_text_without_ids() {
         assert!(typed.contains(family) || typed.contains(&name), "no type: {line}");
         for (label, value) in labels {
             assert!(
-                ["event", "code", "cause", "le", "quantile", "result", "kind", "status"].contains(&&*label),
+                ["event", "code", "cause", "check", "le", "quantile", "result", "kind", "status"]
+                    .contains(&&*label),
                 "what is {label}? {line}"
             );
             assert!(!value.contains("-") || label == "le", "{line}");

@@ -1,77 +1,161 @@
-// How the server is doing: its checks, its numbers, and how they move while one looks.
+// How the server is doing: what is wrong and what that means, the numbers, and how they move while one looks.
 
-import { h, icon, sparkline } from "../dom.js";
-import { number } from "../format.js";
+import { h, icon, keyed } from "../dom.js";
+import { count, duration, moment, number, percent } from "../format.js";
+import { Readings, breakers, checks, deadLetters, hitRate, lag, parse, sum } from "../health.js";
+import { chart } from "./chart.js";
 
 const EVERY_MS = 2_000;
-const KEPT = 60; // readings behind a line
+const MESSAGES = "Messages per second";
 
-/** The numbers worth a tile; rates are per second. */
+const OVERALL = { ok: "All well", degraded: "Degraded", down: "Down" };
+const STATES = { ok: "well", degraded: "degraded", down: "down" };
+
+/** The numbers worth a tile; what answers null is not shown. */
 const TILES = [
-  { title: "Sockets", name: "chat_sockets" },
-  { title: "People online", name: "chat_users_online" },
-  { title: "Messages / s", name: "chat_messages_sent_total", rate: true },
-  { title: "Events / s", name: "chat_events_total", rate: true },
+  ["People online", ({ health, samples }) => known(health, "presence", health.users?.online ?? sum(samples, "chat_users_online"), health.users)],
+  ["Sockets of this server", ({ health, samples }) => health.sockets ?? sum(samples, "chat_sockets")],
+  ["Requests per second", ({ readings }) => readings.rates("chat_events_total").at(-1)?.value],
+  ["19 of 20 answered within", ({ readings }) => within(readings.quantile(0.95, "chat_event_seconds"))],
+  ["Waiting to be published", ({ health, samples }) => known(health, "outbox", health.outbox?.pending ?? sum(samples, "chat_outbox_pending"), health.outbox)],
+  ["Dead letters", ({ health, samples }) => known(health, "streams", deadLetters(health, samples), health.streams)],
+  ["Profiles from the cache", ({ health }) => { const rate = hitRate(health.profileCache); return rate === null ? null : percent(rate); }],
+  ["Running for", ({ health }) => (health.uptimeMs === undefined ? null : duration(health.uptimeMs))],
 ];
 
+/** A number of something that does not answer is old: nobody knows it. What is degraded and `told` all the same counts. */
+const known = (health, check, value, told) => (health.checks?.[check] && health.checks[check].status !== "ok" && !told ? "not known" : value);
+
+const within = (seconds) => (seconds === null ? null : `${number(seconds * 1_000)} ms`);
+
 export function healthPanel(app) {
-  const readings = new Map(); // name -> [{ at, value }]
-  const status = h("p", { class: "health-status", role: "status" });
-  const tiles = h("div", { class: "tiles" });
-  const checks = h("dl", { class: "checks" });
-  const table = h("table", { class: "metrics" }, h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "Metric" }), h("th", { scope: "col", class: "value", text: "Value" }))), h("tbody"));
-  let timer = null;
-  let closed = false;
+  const readings = new Readings();
+  const status = h("p", { role: "status" });
+  const age = h("p", { class: "age" });
+  const banner = h("div", { class: "health-status" }, status, age);
+  const wrong = section("What is wrong", h("ul", { class: "reasons" }));
+  const figure = h("figure", { class: "tile" });
+  const tiles = h("dl", { class: "tiles" });
+  const backends = section("Checks", h("ul", { class: "checks" }));
+  const nodes = section("Servers", table("Servers", ["Server", "Sockets", "Since"]));
+  const log = section("Event log", table("What services that follow the events have not done yet", ["Topic and group", "Unread", "Open", "Oldest"]));
+  const refused = section("Refused in the last 2 minutes", h("ul", { class: "checks" }));
+  const every = h("details", { class: "every", on: { toggle: () => shown && fillEvery() } }, h("summary", { text: "Every number" }), table("Every number", ["Metric", "Value"]));
+  let shown = null; // { health, samples, at }: the last answer
+  let [timer, looking, answers, closed] = [null, false, true, false];
+
+  const clock = setInterval(tellAge, 1_000);
+  document.addEventListener("visibilitychange", seen);
   look();
 
   async function look() {
+    clearTimeout(timer);
+    looking = true;
     try {
       const { health, metrics, ms } = await app.chat.health();
-      if (!closed) show(health, parse(metrics), ms);
+      if (closed) return;
+      shown = { health, samples: parse(metrics), readings, ms, at: performance.now() };
+      readings.add({ at: shown.at, uptimeMs: health.uptimeMs, samples: shown.samples });
+      answers = true;
+      draw();
     } catch {
-      status.className = "health-status down";
-      status.replaceChildren(icon("alert"), "The server does not answer.");
+      answers = false;
     }
-    if (!closed) timer = setTimeout(look, EVERY_MS);
+    looking = false;
+    tell();
+    if (!closed && document.visibilityState === "visible") timer = setTimeout(look, EVERY_MS);
   }
 
-  function show(health, samples, ms) {
-    status.className = `health-status ${health.status}`;
-    status.replaceChildren(icon(health.status === "ok" ? "check" : "alert"), `${{ ok: "All well", degraded: "Degraded", down: "Down" }[health.status] ?? health.status} · answered in ${Math.round(ms)} ms`);
-    const sums = new Map();
-    for (const { name, value } of samples) sums.set(name, (sums.get(name) ?? 0) + value);
-    tiles.replaceChildren(...TILES.filter(({ name }) => sums.has(name)).map((tile) => draw(tile, sums.get(tile.name))));
-    const entries = [
-      ...Object.entries(health.checks ?? {}).map(([name, check]) => [name, check.message ? `${check.status}: ${check.message}` : check.status ?? String(check), check.status]),
-      ...Object.entries(health.profileCache ?? {}).map(([name, value]) => [`profiles: ${name}`, number(value)]),
-    ];
-    checks.replaceChildren(...entries.flatMap(([name, text, state]) => [h("dt", { text: name }), h("dd", { class: state ?? "", text })]));
-    table.tBodies[0].replaceChildren(...samples.filter(({ name }) => !name.endsWith("_bucket")).map(({ name, labels, value }) =>
-      h("tr", {}, h("th", { scope: "row" }, name, labels && h("small", { text: labels })), h("td", { class: "value", text: number(value) }))));
+  /** Nobody asks for what nobody sees. */
+  function seen() {
+    clearTimeout(timer);
+    if (document.visibilityState === "visible" && !looking) look();
   }
 
-  function draw({ title, name, rate }, value) {
-    const kept = [...(readings.get(name) ?? []), { at: performance.now(), value }].slice(-KEPT);
-    readings.set(name, kept);
-    const values = rate ? kept.slice(1).map((reading, i) => Math.max(0, ((reading.value - kept[i].value) * 1_000) / (reading.at - kept[i].at))) : kept.map((reading) => reading.value);
-    return h("div", { class: "tile" }, h("span", { class: "tile-title", text: title }), h("strong", { text: values.length ? number(values.at(-1)) : "–" }), values.length > 1 ? sparkline(values) : "");
+  function tell() {
+    const state = !answers ? "silent" : shown.health.status;
+    banner.className = `health-status ${state}`;
+    const text = answers ? OVERALL[state] ?? state : "The server does not answer.";
+    // A screen reader says what changes here: nothing is written twice.
+    if (status.textContent !== text) status.replaceChildren(icon(state === "ok" ? "check" : "alert"), text);
+    tellAge();
+  }
+
+  function tellAge() {
+    if (!shown) age.textContent = answers ? "" : "There is nothing to show yet.";
+    else if (answers) age.textContent = `answered in ${Math.round(shown.ms)} ms`;
+    else age.textContent = `What you see is ${duration(performance.now() - shown.at)} old.`;
+  }
+
+  function draw() {
+    const { health, samples } = shown;
+    const all = checks(health);
+    const ill = [...all.filter(({ state }) => state !== "ok"), ...breakers(samples).filter(({ open }) => open).map(({ name }) => ({ name, title: `Breaker “${name}”`, state: "degraded", reason: "is open", effect: "What is behind it is not asked until it has rested." }))];
+    wrong.hidden = !ill.length;
+    fill(wrong.querySelector("ul"), ill, ({ title, reason }) => `${title} ${reason}`, (row, { title, state, reason, effect }) => {
+      row.className = state;
+      row.replaceChildren(icon("alert"), h("span", {}, h("strong", { text: `${title}: ${reason}.` }), ` ${effect}`));
+    });
+
+    const points = readings.rates("chat_messages_sent_total");
+    const now = points.at(-1)?.value;
+    figure.replaceChildren(h("figcaption", {}, h("span", { class: "tile-title", text: `${MESSAGES}, on this server` }), h("strong", { text: number(now ?? 0) })), chart(MESSAGES, points, shown.at));
+    const tile = TILES.map(([title, value]) => ({ title, value: value(shown) })).filter(({ value }) => value !== null && value !== undefined);
+    fill(tiles, tile, ({ title }) => title, (place, { title, value }) => place.replaceChildren(h("dt", { class: "tile-title", text: title }), h("dd", { text: typeof value === "number" ? number(value) : value })), ({ value }) => value, () => h("div", { class: "tile" }));
+
+    const open = breakers(samples).map(({ name, open }) => ({ title: `Breaker “${name}”`, state: open ? "degraded" : "ok", said: open ? "open" : "closed" }));
+    fill(backends.querySelector("ul"), [...all, ...open], ({ title }) => title, (row, { title, state, said }) => row.replaceChildren(h("span", { text: title }), h("span", { class: `state ${state}` }, icon(state === "ok" ? "check" : "alert"), said ?? STATES[state] ?? state)));
+
+    nodes.hidden = !health.nodes?.length;
+    rows(nodes, health.nodes ?? [], ({ node }) => node, ({ node, sockets, startedAt }) => [node, number(sockets ?? 0), startedAt ? moment(startedAt) : "–"]);
+    const late = lag(health, samples);
+    log.hidden = !late.length;
+    rows(log, late, ({ topic, group }) => `${topic} ${group}`, ({ topic, group, unread, pending, oldestMs }) => [[topic, h("small", { text: group })], unread === null ? "not known" : number(unread), number(pending), oldestMs ? duration(oldestMs) : "–"]);
+    const codes = [...readings.risenBy("chat_events_total", "code")].filter(([code]) => code !== "ok").sort(([, a], [, b]) => b - a);
+    refused.hidden = !codes.length;
+    fill(refused.querySelector("ul"), codes, ([code]) => code, (row, [code, times]) => row.replaceChildren(h("span", { text: code }), h("span", { text: count(times, "time", "times") })));
+    fillEvery();
+  }
+
+  function fillEvery() {
+    if (!every.open) return;
+    const named = shown.samples.filter(({ name }) => !name.endsWith("_bucket"));
+    const about = (labels) => [...labels].map(([label, value]) => `${label}=${value}`).join(" ");
+    rows(every, named, ({ name, labels }) => `${name} ${about(labels)}`, ({ name, labels, value }) => [[name, labels.size > 0 && h("small", { text: about(labels) })], number(value)]);
   }
 
   return {
     title: "Health",
-    content: [status, tiles, checks, table],
+    content: [banner, wrong, figure, tiles, backends, nodes, log, refused, every],
     render() {},
     close() {
       closed = true;
       clearTimeout(timer);
+      clearInterval(clock);
+      document.removeEventListener("visibilitychange", seen);
     },
   };
 }
 
-/** Reads Prometheus text: `[{ name, labels, value }]`. */
-export function parse(text) {
-  return text.split("\n").flatMap((line) => {
-    const [, name, labels = "", value] = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)/.exec(line) ?? [];
-    return name ? [{ name, labels, value: Number(value) }] : [];
+const section = (title, ...content) => h("section", { class: "about-health", "aria-label": title, hidden: true }, h("h3", { text: title }), ...content);
+
+const table = (name, columns) =>
+  h("table", { class: "metrics", "aria-label": name }, h("thead", {}, h("tr", {}, columns.map((text, i) => h("th", { scope: "col", class: i ? "value" : "", text })))), h("tbody"));
+
+/** Keeps the children of a list that stay, so that nothing moves away under a reader. */
+function fill(list, items, key, write, stamp = Object.values, create = () => h("li")) {
+  list.closest("section")?.toggleAttribute("hidden", !items.length);
+  keyed(list, items, { key, stamp: (item) => [stamp(item)].flat(), create, fill: write });
+}
+
+function rows(place, items, key, cells) {
+  keyed(place.querySelector("tbody"), items, {
+    key,
+    stamp: (item) => [JSON.stringify(item, (_, value) => (value instanceof Map ? [...value] : value))],
+    create: () => h("tr"),
+    fill: (row, item) => {
+      const [head, ...rest] = cells(item);
+      row.replaceChildren(h("th", { scope: "row" }, head), ...rest.map((text) => h("td", { class: "value", text })));
+    },
   });
 }

@@ -66,6 +66,9 @@ check("health, readiness, metrics", async () => {
   const metrics = await http("GET", "/metrics");
   assert.match(metrics.headers.get("content-type"), /^text\/plain/);
   for (const name of ["chat_sockets", "chat_messages_sent_total"]) assert.match(metrics.text, new RegExp(`^${name}[ {]`, "m"));
+  for (const [, name] of metrics.text.matchAll(/^# TYPE (chat_\w+)/gm)) assert.match(metrics.text, new RegExp(`^# HELP ${name} \\S`, "m"), `${name} says what it is`);
+  const { sockets, users, outbox } = health.body;
+  assert.deepEqual([sockets, users.online, users.sessions, outbox.pending].map(Number.isInteger), [true, true, true, true], "the numbers of the health view");
 });
 check("the page is served whole, under a strict policy", async () => {
   const page = await http("GET", "/");

@@ -7,11 +7,12 @@ mod faults;
 mod one_chat;
 mod roamer;
 mod storm;
+mod watched;
 pub(super) mod world;
 
 use libtest_mimic::Trial;
 
 /// Every trial of this topic.
 pub(crate) fn trials() -> Vec<Trial> {
-    one_chat::trials().into_iter().chain(faults::trials()).collect()
+    one_chat::trials().into_iter().chain(faults::trials()).chain(watched::trials()).collect()
 }
