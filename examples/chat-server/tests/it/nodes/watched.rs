@@ -109,7 +109,7 @@ async fn watched(world: World) {
         .find(|group| group["group"] == "derive");
     assert!(derive.is_some_and(|group| group["pending"].is_u64()), "{health}");
 
-    world.redis.kill();
+    world.redis().kill();
     let told = || async {
         let samples = scrape(one).await;
         value(&samples, "chat_health", &[("check", "redis")]) == Some(1.0)
@@ -119,7 +119,7 @@ async fn watched(world: World) {
     assert_eq!(value(&scrape(one).await, "chat_health", &[("check", "mongo")]), Some(0.0));
     let health = http::get(one, "/health").await;
     assert_eq!((health.status, &health.json()["status"]), (200, &json!("degraded")));
-    world.redis.restart();
+    world.redis().restart();
     until("all to be well", || async { http::get(one, "/health").await.json()["status"] == "ok" }).await;
     until("that to be exported", || async {
         value(&scrape(one).await, "chat_health", &[("check", "redis")]) == Some(0.0)
