@@ -50,6 +50,10 @@ metrics! {
     // The core.
     Histogram "chat_operation_seconds" ["backend" "operation" "outcome"]
         "How long an operation of a backend took, and how it ended: ok, or an error's code.";
+    Histogram "chat_call_seconds" ["backend" "operation" "outcome"]
+        "How long whoever called a guarded port waited, all attempts together, and how it ended: ok, a code, cancelled.";
+    Counter "chat_retries_total" ["backend" "operation"] "Calls made again after a passing failure.";
+    Counter "chat_retries_denied_total" ["backend"] "Calls not made again, since too many were.";
     Counter "chat_profile_hits_total" [] "Profiles found in the cache.";
     Counter "chat_profile_misses_total" [] "Profiles the cache did not have.";
     Counter "chat_prewarmed_total" [] "Profiles put into the cache before anybody asked.";
