@@ -348,7 +348,6 @@ async fn a_clock_is_wrong(redis: Redis) -> Result<(), Absent> {
         storm.while_talking(|_| async {}).await;
         storm.is_whole().await;
         storm.edges_alternate();
-        assert!(storm.people.iter().all(Roamer::was_here_all_along), "nobody was cut");
         drop(storm);
         host.stop().await;
         mongo.close().await;
