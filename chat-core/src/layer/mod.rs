@@ -26,6 +26,11 @@
 //! again, or answers that it was so already, is tried again; what is handed out once is tried again only where it surely did
 //! not happen.
 //!
+//! # Cost
+//! A guarded call allocates once more than a bare one, for its future; policies allocate nothing while all goes well. All
+//! layers together took about a microsecond around a lookup in the memory cache that takes half of one (release, two busy
+//! cores).
+//!
 //! # Time
 //! By the injected clock: with a [`ManualClock`](crate::clock::ManualClock) nothing passes unless it is moved.
 //!

@@ -1,5 +1,6 @@
 //! [`Retry`]: tries again what may be tried again, a little later, and not for ever.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -124,7 +125,11 @@ impl Policy for Retry {
         let began = self.clock.now();
         let (mut attempts, mut left, mut may_have_held) = (1, deadline, false);
         loop {
-            let outcome = self.clock.within(left, attempt.start()).await;
+            // Gone before the pause; pinned, so that it is in this future once.
+            let outcome = {
+                let attempt = pin!(attempt.start());
+                self.clock.within(left, attempt).await
+            };
             let error = match outcome.unwrap_or_else(|| Err(late(call, left))) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,

@@ -1,5 +1,6 @@
 //! [`Timeout`]: nobody waits for ever.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ impl Policy for Timeout {
     async fn run<A: Attempt>(&self, call: Call, attempt: &A) -> Result<A::Answer> {
         let TimeoutOptions { read, write } = self.options;
         let time = if call.operation.is_read() { read } else { write }.saturating_add(call.waits);
-        let outcome = self.clock.within(time, attempt.start()).await;
+        // Pinned here, so that it is in this future once, and not once more wherever it is moved to.
+        let outcome = self.clock.within(time, pin!(attempt.start())).await;
         outcome.unwrap_or_else(|| Err(late(call, time)))
     }
 }
