@@ -23,8 +23,8 @@
 //!
 //! # What a retry may repeat
 //! The declaration of a port says of each method what a [`Repeat`] is after a lost reply. What reads, or answers the same
-//! again, or answers that it was so already, is tried again; what is handed out once is tried again only where it surely did
-//! not happen.
+//! again, or answers that it was so already, is tried again; what is handed out once, or could undo another's change, is
+//! tried again only where it surely did not happen.
 //!
 //! # Cost
 //! A guarded call allocates once more than a bare one, for its future; policies allocate nothing while all goes well. All

@@ -49,7 +49,7 @@ impl Default for RetryOptions {
 ///   back. A queue that is full does not become emptier by being asked again at once.
 /// - It cannot harm when nothing changed, or when the operation
 ///   [repeats harmlessly](crate::store::Operation::repeats_harmlessly). So what is handed out once is not asked for again when it
-///   may have been handed out.
+///   may have been handed out, and what another may have changed meanwhile is not changed back.
 /// - Not before the time that the error says, and otherwise after a pause by chance between nothing and a bound that
 ///   doubles ("full jitter", Brooker, 2015), so that those who failed together do not come back together.
 /// - Not when the deadline would be over by then: an open [`Breaker`](super::Breaker) says when to come back, so what it

@@ -176,7 +176,7 @@ port! {
         /// [`Code::RoomNotMember`](crate::error::Code::RoomNotMember) for a role or setting of somebody who is no
         /// member; [`Code::ConversationInvalid`](crate::error::Code::ConversationInvalid) for members, roles, names
         /// and pictures of a direct conversation.
-        already async fn change(&self, conversation: &ConversationId, by: &UserId, change: &Change) -> Result<Changed>;
+        once async fn change(&self, conversation: &ConversationId, by: &UserId, change: &Change) -> Result<Changed>;
 
         /// Members by user; `None` for who is none.
         read async fn members_by_id(

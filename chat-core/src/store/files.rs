@@ -21,7 +21,7 @@ port! {
         ///
         /// # Errors
         /// [`Code::Conflict`](crate::error::Code::Conflict) when another file has this id.
-        already async fn register(&self, file: &FileRecord) -> Result<bool>;
+        once async fn register(&self, file: &FileRecord) -> Result<bool>;
 
         /// Files by id.
         read async fn get_many(&self, files: &[FileId]) -> Result<Vec<Option<FileRecord>>>;

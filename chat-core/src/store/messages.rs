@@ -253,7 +253,7 @@ port! {
         /// [`Code::MessageNotFound`](crate::error::Code::MessageNotFound),
         /// [`Code::MessageDeleted`](crate::error::Code::MessageDeleted),
         /// [`Code::PinLimit`](crate::error::Code::PinLimit).
-        already async fn pin(
+        once async fn pin(
             &self, message: &MessageId, by: &UserId, on: bool, until: Option<Timestamp>,
         ) -> Result<MessageChanged>;
 

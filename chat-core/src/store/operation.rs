@@ -4,8 +4,9 @@ use std::time::Duration;
 
 /// What happens when a method is called again because its reply was lost.
 ///
-/// No method of a port does harm when it is repeated: what it changes, it changes once. What differs is the answer. The
-/// port's declaration says of each method which it is.
+/// No method of a port does harm when it is repeated at once: what is so already, is not changed again. What differs is the
+/// answer, and what a repeat does that comes after somebody else's change. The port's declaration says of each method which
+/// it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Repeat {
     /// It changes nothing, so nothing is lost.
@@ -15,8 +16,9 @@ pub enum Repeat {
     /// It answers that it was so already: `duplicate`, unchanged, not there any more. Whoever asked gets what it
     /// wanted, but cannot tell its own deed from another's.
     Already,
-    /// Its answer is handed out once: an edge, an entry to handle, a step somebody has to announce. A repeat does not
-    /// get it and does not know, so it must not be repeated once it may have happened.
+    /// It must not be repeated once it may have happened. Either its answer is handed out once: an edge, an entry to
+    /// handle, a step somebody has to announce; a repeat does not get it and does not know. Or a repeat could undo what
+    /// another did in between: a name, a member, a profile would be back.
     Once,
 }
 

@@ -7,7 +7,8 @@
 /// - `read` changes nothing;
 /// - `write` answers the same when repeated: maxima, set inserts, what is claimed by name;
 /// - `already` answers when repeated that it was so already;
-/// - `once` has an answer that a repeat does not get: edges, sweeps, deliveries, who of many was first.
+/// - `once` has an answer that a repeat does not get (edges, sweeps, deliveries, who of many was first), or would undo when
+///   repeated what another did in between (what many may change and has no version or tombstone).
 ///
 /// `once(wait)` is a method that waits up to its argument `wait` for something to answer.
 macro_rules! port {
@@ -73,5 +74,5 @@ macro_rules! port {
     (@told read) => { "" };
     (@told write) => { "\n\nRepeated after a lost reply, it answers the same." };
     (@told already) => { "\n\nRepeated after a lost reply, it answers that it was so already." };
-    (@told once) => { "\n\nNot to be repeated after a lost reply: its answer is handed out once." };
+    (@told once) => { "\n\nNot to be repeated once it may have happened." };
 }

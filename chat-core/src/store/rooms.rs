@@ -202,7 +202,7 @@ port! {
         once async fn age(&self, idle: Duration, archive: Duration, limit: usize) -> Result<Vec<RoomAged>>;
 
         /// Forgets a room, its members on both sides and who was removed from it; `true` if it was there.
-        already async fn delete(&self, room: &RoomId) -> Result<bool>;
+        once async fn delete(&self, room: &RoomId) -> Result<bool>;
     }
 }
 

@@ -78,7 +78,7 @@ port! {
         ///
         /// # Idempotency
         /// A profile that is there stays as it is.
-        already async fn create_many(&self, profiles: &[UserProfile]) -> Result<Vec<bool>>;
+        once async fn create_many(&self, profiles: &[UserProfile]) -> Result<Vec<bool>>;
 
         /// Changes a profile and answers it; `updated_at` always grows. Writes `user.profile.updated`.
         ///
@@ -88,10 +88,10 @@ port! {
         /// # Errors
         /// [`Code::UserNotFound`](crate::error::Code::UserNotFound),
         /// [`Code::UserInvalid`](crate::error::Code::UserInvalid).
-        write async fn update(&self, user: &UserId, update: &ProfileUpdate) -> Result<UserProfile>;
+        once async fn update(&self, user: &UserId, update: &ProfileUpdate) -> Result<UserProfile>;
 
         /// Deletes a profile and answers when, or `None` if there was none. Writes `user.profile.deleted`.
-        already async fn delete(&self, user: &UserId) -> Result<Option<Timestamp>>;
+        once async fn delete(&self, user: &UserId) -> Result<Option<Timestamp>>;
     }
 }
 
