@@ -74,6 +74,8 @@ impl Chat {
 
     async fn relay(self, mut stopped: watch::Receiver<bool>) {
         loop {
+            // The last look begins after the last write.
+            let is_last = *stopped.borrow();
             let rest = match self.relay_once().await {
                 Ok(_) => RELAY_POLL,
                 Err(error) => {
@@ -82,8 +84,7 @@ impl Chat {
                     REST
                 }
             };
-            // The last look comes after the last write.
-            if *stopped.borrow() {
+            if is_last {
                 return;
             }
             tokio::select! {

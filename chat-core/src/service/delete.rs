@@ -40,12 +40,13 @@ impl Chat {
             }
         }
         let changed = self.inner.ports.messages.delete(message, &actor.user, whom).await?;
-        if changed.changed {
-            self.wrote();
-        }
         if whom == DeleteType::ForEveryone {
             let seqs = [known.seq];
             derived("unread", self.inner.ports.unread.uncount_many(&known.conversation_id, &seqs).await);
+        }
+        // Whoever hears of it sees the count, too.
+        if changed.changed {
+            self.wrote();
         }
         Ok(changed)
     }

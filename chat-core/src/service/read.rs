@@ -88,12 +88,13 @@ impl Chat {
         self.inner.guard.check(actor, conversation, Action::Read).await?;
         let ports = &self.inner.ports;
         let moved = ports.positions.step(&actor.user, conversation, step).await?;
-        if moved.changed() {
-            self.wrote();
-        }
         // Also when truth had it already: the unread store may have lost it.
         let advance = advance(actor.user.clone(), conversation.clone(), &moved);
         derived("unread", ports.unread.advance_many(&[advance]).await);
+        // Whoever hears of it sees the count, too.
+        if moved.changed() {
+            self.wrote();
+        }
         let unread = self.counts(&actor.user, std::slice::from_ref(conversation)).await?;
         Ok(UnreadChange { moved, unread: unread.into_iter().sum() })
     }

@@ -98,12 +98,14 @@ impl Chat {
         let ports = &self.inner.ports;
         let appended = ports.messages.append(new).await?;
         if !appended.duplicate {
-            self.wrote();
             let sent = MessageSent::from(&appended.message);
             let (recorded, activity) = (recorded(&sent), [activity(&sent)]);
-            let (counted, listed) =
-                futures::join!(ports.unread.record(&recorded), ports.conversations.touch_many(&activity));
-            derived("unread", counted);
+            let counting = async {
+                derived("unread", ports.unread.record(&recorded).await);
+                // Whoever sees the message sees the badge.
+                self.wrote();
+            };
+            let ((), listed) = futures::join!(counting, ports.conversations.touch_many(&activity));
             derived("list", listed);
         }
         Ok(Sent { message: appended.message, duplicate: appended.duplicate })

@@ -9,7 +9,7 @@ trials! {
     nothing_at_all_starts_in_dev_on_a_loopback_address,
     every_problem_is_told_at_once_and_no_secret_is,
     dev_refuses_what_others_can_reach,
-    backends_that_are_not_built_in_are_refused_clearly,
+    backends_nobody_can_reach_are_refused_clearly,
     an_address_in_use_is_told,
     variables_are_options_too_and_an_argument_wins,
     help_and_version_are_answers,
@@ -67,13 +67,18 @@ async fn dev_refuses_what_others_can_reach() {
     server.stop().await;
 }
 
-async fn backends_that_are_not_built_in_are_refused_clearly() {
-    let urls = [("--mongo", "mongodb://me:hunter2@localhost"), ("--kafka", "localhost:9092")];
-    for (option, url) in urls {
+async fn backends_nobody_can_reach_are_refused_clearly() {
+    let urls = [
+        ("--mongo", "mysql://me:hunter2@localhost", "scheme"),
+        ("--mongo", "mongodb://me:hunter2@", "not a connection string"),
+        ("--redis", "redis://me:hunter2@:port", "CHAT_REDIS"),
+        ("--kafka", "localhost:9092", "not built into this version"),
+    ];
+    for (option, url, why) in urls {
         let (code, said) = refused(&["--listen", "127.0.0.1:0", option, url], &[]).await;
         assert_eq!(code, Some(2), "{option}");
         let name = format!("CHAT_{}", option.trim_start_matches('-').to_uppercase());
-        assert!(said.contains(&name) && said.contains("not built into this version"), "{said}");
+        assert!(said.contains(&name) && said.contains(why), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
         let (code, _) = refused(&["--listen", "127.0.0.1:0"], &[(&name, url)]).await;
         assert_eq!(code, Some(2), "{name}");
