@@ -15,7 +15,7 @@ use super::support::run::{ignorable, without};
 use super::support::server::{Process, SECRET, Server, folder};
 
 /// How long all of a file may take, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Names a browser may have.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 

@@ -1,11 +1,11 @@
 // How a test of the suite looks: a topic, a promise, and people who are gone afterwards.
 
 import { test } from "node:test";
-import { Client, closeAll, fresh } from "../client.mjs";
+import { Client, closeAll, DEADLINE, fresh } from "../client.mjs";
 
 /** `check(promise, run)` for one topic; `run(t)` may return nothing. */
 export function topic(name) {
-  return (promise, run, { timeout = 60_000, skip = false } = {}) =>
+  return (promise, run, { timeout = 6 * DEADLINE, skip = false } = {}) =>
     test(`${name}: ${promise}`, { timeout, skip }, async (t) => {
       try {
         await run(t);
