@@ -210,20 +210,23 @@ impl Line {
 
     /// Begins to make a connection, unless that is under way or somebody else has replaced `worn` already.
     fn begin(&self, worn: Option<&Live>) {
-        let epoch = self.kit.next_epoch();
         let since = self.kit.watch.elapsed();
-        let begins = self.state.send_if_modified(|state| {
+        let mut begun = None;
+        self.state.send_if_modified(|state| {
             let begins = match (&*state, worn) {
                 (State::Idle, _) => true,
                 (State::Up(live), Some(worn)) => live.0.epoch == worn.0.epoch,
                 _ => false,
             };
             if begins {
+                // Of many who ask at once, one takes a number: the first connection is the first.
+                let epoch = self.kit.next_epoch();
                 *state = State::Down { epoch, since, down: Down::default(), failures: 0 };
+                begun = Some(epoch);
             }
             begins
         });
-        if begins {
+        if let Some(epoch) = begun {
             if worn.is_some() {
                 self.kit.counters.lost();
             }
