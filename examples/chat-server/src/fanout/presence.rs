@@ -2,7 +2,7 @@
 //!
 //! An event says that something changed; what is told is how the user is now. The announcements of two servers may come in
 //! another order than what they announce, and a Redis that lost what it had begins anew: so whoever is here is never told to
-//! be gone, and nobody is told the same twice.
+//! be gone, and nobody is told twice that somebody is here.
 
 use chat_core::clock::Timestamp;
 use chat_core::domain::presence::VisiblePresence;
@@ -55,7 +55,9 @@ pub(super) async fn changed(
             VisiblePresence { user_id: user.clone(), status: said, devices: 0, last_active: None }
         }
     };
-    if !app.told.is_news(user, seen.status) {
+    // Who came and went before that could be told has gone once more.
+    let has_gone = said == PresenceStatus::Offline && seen.status == PresenceStatus::Offline;
+    if !app.told.is_news(user, seen.status) && !has_gone {
         return;
     }
     let (event, payload) = match seen.status {

@@ -14,7 +14,7 @@ import { Client, closeAll } from "./client.mjs";
 const URL = process.env.CHAT_URL ?? "http://127.0.0.1:3000";
 const ARTIFACTS = process.env.CHAT_ARTIFACTS ?? mkdtempSync(join(tmpdir(), "chat-page-"));
 const RUN = Date.now().toString(36).slice(-4); // names are people: a run has its own
-const DEADLINE = 10_000;
+const DEADLINE = Number(process.env.CHAT_DEADLINE_MS ?? 10_000);
 mkdirSync(ARTIFACTS, { recursive: true });
 
 const browser = await chromium.launch({
@@ -139,7 +139,7 @@ let broken = false;
 
 /** Steps build on each other: after a failure the rest is skipped, with a picture of where it stood. */
 function step(name, run) {
-  test(name, { timeout: 60_000 }, async (t) => {
+  test(name, { timeout: 6 * DEADLINE }, async (t) => {
     if (broken) return t.skip("an earlier step failed");
     try {
       await run();

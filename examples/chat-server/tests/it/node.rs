@@ -58,6 +58,11 @@ fn suite_on(arguments: &[&str]) -> Result<Completion, Failed> {
 
 /// Every second socket goes to another server. That a server drains is the business of other trials.
 fn suite_on_two_servers() -> Result<Completion, Failed> {
+    if std::env::var_os("CHAT_TEST_LONG").is_none() {
+        return Ok(Completion::ignored_with(
+            "it takes three minutes of a machine of its own: CHAT_TEST_LONG=1",
+        ));
+    }
     if let Some(why) = missing("socket.io-client") {
         return without("node", why);
     }
