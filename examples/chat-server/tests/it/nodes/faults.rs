@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::roamer::Roamer;
-use super::storm::{Size, Storm, USUAL};
+use super::storm::{Said, Size, Storm, USUAL};
 use super::world::{World, run, trial, until};
 use crate::it::support::host::Host;
 use crate::it::support::http;
@@ -59,19 +59,21 @@ fn on<S: 'static, F: Future<Output = Result<(), Absent>> + 'static>(
     })
 }
 
+/// People talk while harm is done; afterwards everything is whole.
+async fn endure(world: &World, size: Size, harm: impl AsyncFnOnce(Said)) -> Storm {
+    let mut storm = Storm::gather(world, size).await;
+    storm.while_talking(harm).await;
+    storm.is_whole().await;
+    storm
+}
+
 async fn a_server_is_killed(mut world: World) {
     let size = Size { talkers: 20, messages: 15, listeners: 180 };
-    let mut storm = Storm::gather(&world, size).await;
-    storm
-        .while_talking(|said| {
-            let world = &world;
-            async move {
-                said.reaches(60).await;
-                world.nodes[0].kill().await;
-            }
-        })
-        .await;
-    storm.is_whole().await;
+    let harm = async |said: Said| {
+        said.reaches(60).await;
+        world.nodes[0].kill().await;
+    };
+    let mut storm = endure(&world, size, harm).await;
     storm.edges_alternate();
     // Who was there and does not come back is offline once the lease has run out.
     let gone = storm.people.pop().unwrap();
@@ -83,19 +85,13 @@ async fn a_server_is_killed(mut world: World) {
 }
 
 async fn a_server_hangs(world: World) {
-    let mut storm = Storm::gather(&world, USUAL).await;
-    storm
-        .while_talking(|said| {
-            let world = &world;
-            async move {
-                said.reaches(40).await;
-                world.signal(0, "STOP");
-                sleep(LONG).await;
-                world.signal(0, "CONT");
-            }
-        })
-        .await;
-    storm.is_whole().await;
+    let harm = async |said: Said| {
+        said.reaches(40).await;
+        world.signal(0, "STOP");
+        sleep(LONG).await;
+        world.signal(0, "CONT");
+    };
+    let storm = endure(&world, USUAL, harm).await;
     storm.edges_alternate();
     drop(storm);
     world.end().await;
@@ -112,20 +108,16 @@ async fn servers_are_replaced(mut world: World) {
         .await;
     let group = storm.group.clone();
     watcher.here().await.hears("conversation:created", |new| new["conversationId"] == group.as_str()).await;
-    let world_ = &mut world;
-    storm
-        .while_talking(|said| async move {
-            for (nth, count) in [(0, 40), (1, 120)] {
-                said.reaches(count).await;
-                world_.start();
-                world_.signal(nth, "TERM");
-                world_.nodes[nth].ended().await;
-            }
-        })
-        .await;
-    let mut people = std::mem::take(&mut storm.people);
-    people.push(watcher);
-    storm.people = people;
+    let replace = async |said: Said| {
+        for (nth, count) in [(0, 40), (1, 120)] {
+            said.reaches(count).await;
+            world.start();
+            world.signal(nth, "TERM");
+            world.nodes[nth].ended().await;
+        }
+    };
+    storm.while_talking(replace).await;
+    storm.people.push(watcher);
     storm.is_whole().await;
     let watcher = storm.people.last().unwrap();
     assert!(watcher.was_here_all_along());
@@ -140,38 +132,21 @@ async fn servers_are_replaced(mut world: World) {
 }
 
 async fn redis_is_killed(world: World) {
-    let mut storm = Storm::gather(&world, USUAL).await;
-    storm
-        .while_talking(|said| {
-            let redis = world.redis();
-            async move {
-                said.reaches(40).await;
-                redis.kill();
-                said.reaches(100).await;
-                redis.restart();
-            }
-        })
-        .await;
-    storm.is_whole().await;
-    recovered(&world).await;
-    drop(storm);
-    world.end().await;
+    redis_goes(world, Redis::restart).await;
 }
 
 async fn redis_comes_back_empty(world: World) {
-    let mut storm = Storm::gather(&world, USUAL).await;
-    storm
-        .while_talking(|said| {
-            let redis = world.redis();
-            async move {
-                said.reaches(40).await;
-                redis.kill();
-                said.reaches(100).await;
-                redis.restart_empty();
-            }
-        })
-        .await;
-    storm.is_whole().await;
+    redis_goes(world, Redis::restart_empty).await;
+}
+
+async fn redis_goes(world: World, comes_back: fn(&Redis)) {
+    let harm = async |said: Said| {
+        said.reaches(40).await;
+        world.redis().kill();
+        said.reaches(100).await;
+        comes_back(world.redis());
+    };
+    let storm = endure(&world, USUAL, harm).await;
     recovered(&world).await;
     drop(storm);
     world.end().await;
@@ -192,39 +167,26 @@ async fn recovered(world: &World) {
 }
 
 async fn redis_hangs(world: World) {
-    let mut storm = Storm::gather(&world, USUAL).await;
-    storm
-        .while_talking(|said| {
-            let redis = world.redis();
-            async move {
-                said.reaches(40).await;
-                redis.hang();
-                sleep(LONG).await;
-                redis.resume();
-            }
-        })
-        .await;
-    storm.is_whole().await;
+    let harm = async |said: Said| {
+        said.reaches(40).await;
+        world.redis().hang();
+        sleep(LONG).await;
+        world.redis().resume();
+    };
+    let storm = endure(&world, USUAL, harm).await;
     recovered(&world).await;
     drop(storm);
     world.end().await;
 }
 
 async fn mongo_is_killed(world: World) {
-    let mut storm = Storm::gather(&world, USUAL).await;
-    storm
-        .while_talking(|said| {
-            let mongo = &world.mongo;
-            async move {
-                said.reaches(40).await;
-                mongo.kill();
-                sleep(Duration::from_secs(2)).await;
-                mongo.restart();
-            }
-        })
-        .await;
-    storm.is_whole().await;
-    drop(storm);
+    let harm = async |said: Said| {
+        said.reaches(40).await;
+        world.mongo.kill();
+        sleep(Duration::from_secs(2)).await;
+        world.mongo.restart();
+    };
+    drop(endure(&world, USUAL, harm).await);
     world.end().await;
 }
 
@@ -233,19 +195,13 @@ async fn a_server_is_cut_off(redis: Redis) -> Result<(), Absent> {
     let mut world = World::on(&redis.url())?;
     world.start();
     world.start_at(&redis.url_at(proxy.address()));
-    let mut storm = Storm::gather(&world, USUAL).await;
-    storm
-        .while_talking(|said| {
-            let proxy = &proxy;
-            async move {
-                said.reaches(40).await;
-                proxy.hang();
-                sleep(LONG).await;
-                proxy.pass().await;
-            }
-        })
-        .await;
-    storm.is_whole().await;
+    let harm = async |said: Said| {
+        said.reaches(40).await;
+        proxy.hang();
+        sleep(LONG).await;
+        proxy.pass().await;
+    };
+    let storm = endure(&world, USUAL, harm).await;
     let node = &world.nodes[1];
     until("the server to be well again", || async {
         http::get(node, "/health").await.json()["status"] == "ok"
@@ -261,19 +217,12 @@ async fn redis_fails_over(group: RedisSentinel) -> Result<(), Absent> {
     let mut world = World::on(&format!("redis+sentinel://{}/{}", sentinels.join(","), group.name()))?;
     world.start();
     world.start();
-    let mut storm = Storm::gather(&world, USUAL).await;
-    storm
-        .while_talking(|said| {
-            let group = &group;
-            async move {
-                said.reaches(40).await;
-                tokio::task::block_in_place(|| group.failover());
-            }
-        })
-        .await;
-    // What the replica had not got yet went with the master: everybody was cut, and caught up.
-    storm.is_whole().await;
-    drop(storm);
+    let harm = async |said: Said| {
+        said.reaches(40).await;
+        // What the replica had not got yet goes with the master: everybody is cut then, and catches up.
+        tokio::task::block_in_place(|| group.failover());
+    };
+    drop(endure(&world, USUAL, harm).await);
     world.end().await;
     Ok(())
 }
@@ -283,31 +232,22 @@ async fn a_cluster_is_resharded(cluster: RedisCluster) -> Result<(), Absent> {
     let mut world = World::on(&format!("redis+cluster://{}", nodes.join(",")))?;
     world.start();
     world.start();
-    let mut storm = Storm::gather(&world, USUAL).await;
-    storm
-        .while_talking(|said| {
-            let cluster = &cluster;
-            async move {
-                said.reaches(40).await;
-                tokio::task::block_in_place(|| {
-                    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-                        let used = |slot: &u16| {
-                            cluster.nodes()[from]
-                                .command(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()])
-                                .int()
-                                > 0
-                        };
-                        let slots: Vec<u16> =
-                            cluster.slots_of(from).into_iter().filter(used).take(4).collect();
-                        for slot in slots {
-                            cluster.migrate_slot(slot, from, to);
-                        }
-                    }
-                });
+    let harm = async |said: Said| {
+        said.reaches(40).await;
+        tokio::task::block_in_place(|| {
+            for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+                let used = |slot: &u16| {
+                    cluster.nodes()[from].command(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]).int()
+                        > 0
+                };
+                let slots: Vec<u16> = cluster.slots_of(from).into_iter().filter(used).take(4).collect();
+                for slot in slots {
+                    cluster.migrate_slot(slot, from, to);
+                }
             }
-        })
-        .await;
-    storm.is_whole().await;
+        });
+    };
+    let storm = endure(&world, USUAL, harm).await;
     storm.edges_alternate();
     drop(storm);
     world.end().await;
@@ -342,10 +282,10 @@ async fn a_clock_is_wrong(redis: Redis) -> Result<(), Absent> {
         .await;
         world.addresses.lock().unwrap().push(host.address);
         let mut storm = Storm::gather(&world, USUAL).await;
-        storm.while_talking(|_| async {}).await;
+        storm.while_talking(async |_| {}).await;
         // Longer than a lease: whose clock is wrong renews as the others do, and is renewed by nobody's mistake.
         sleep(LONG).await;
-        storm.while_talking(|_| async {}).await;
+        storm.while_talking(async |_| {}).await;
         storm.is_whole().await;
         storm.edges_alternate();
         drop(storm);

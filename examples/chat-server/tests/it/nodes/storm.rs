@@ -1,7 +1,6 @@
 //! Many people talk in one group while something goes wrong; afterwards everybody has what was acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::future::Future;
 
 use serde_json::{Value, json};
 
@@ -60,7 +59,7 @@ impl Storm {
     }
 
     /// Lets everybody talk while `harm` is done, and looks at what there is then. `harm` is handed how much was said so far.
-    pub(super) async fn while_talking<F: Future<Output = ()>>(&mut self, harm: impl FnOnce(Said) -> F) {
+    pub(super) async fn while_talking(&mut self, harm: impl AsyncFnOnce(Said)) {
         let said = Said::default();
         let all = self.size.talkers * self.size.messages;
         let messages = self.size.messages;
