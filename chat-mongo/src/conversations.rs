@@ -26,6 +26,7 @@
 //! | `members` | 1; 2 when the page is empty | as many |
 //! | `first_members` | 1 for each conversation | 1 for each 16 |
 //! | `list` | 4, and 1 more for each 1 000 of the user's conversations | 3, and as many |
+//! | `active` | 1 | 1 |
 //! | `memberships` | 2 for each 1 000 | 1 for each 1 000 |
 //! | `touch_many` | 1 for each conversation | 1 for each 16 |
 
@@ -36,12 +37,14 @@ mod record;
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use chat_core::clock::Timestamp;
 use chat_core::domain::page::{Page, Paged, check_limit};
 use chat_core::domain::{Conversation, ConversationId, LastActivity, Member, UserId};
 use chat_core::error::{Code, Result};
 use chat_core::store::ConversationStore;
 use chat_core::store::conversations::{
-    Change, Changed, ConversationCursor, ConversationFilter, Created, Membership, NewConversation,
+    ActivityCursor, Change, Changed, ConversationCursor, ConversationFilter, Created, Membership,
+    NewConversation,
 };
 use futures::TryStreamExt;
 use futures::future::try_join_all;
@@ -64,6 +67,7 @@ const MEMBERS: Operation = Operation::read("conversations.members");
 const FIRST_MEMBERS: Operation = Operation::read("conversations.first_members");
 const LIST: Operation = Operation::read("conversations.list");
 const MEMBERSHIPS: Operation = Operation::read("conversations.memberships");
+const ACTIVE_LATELY: Operation = Operation::read("conversations.active");
 const TOUCH: Operation = Operation::write("conversations.touch_many");
 
 const CONVERSATIONS: &str = "conversations";
@@ -71,6 +75,14 @@ const MEMBER: &str = "members";
 
 /// `list`: the conversations of a user.
 const OF_USER: Index = Index { name: "of_user", keys: &[("userId", 1)], unique: false, partial: &[] };
+
+/// `active`: what was active since then. The place is in it so that those without a message are left out unread.
+const ACTIVE: Index = Index {
+    name: "active",
+    keys: &[("lastActivity.at", -1), ("_id", 1), ("lastActivity.seq", 1)],
+    unique: false,
+    partial: &[],
+};
 
 pub(crate) const SCHEMA: Schema = Schema {
     name: CONVERSATIONS,
@@ -82,7 +94,7 @@ pub(crate) const SCHEMA: Schema = Schema {
         ("lastActivity", &["object"]),
         ("stamp", &["long"]),
     ],
-    indexes: &[],
+    indexes: &[ACTIVE],
 };
 
 pub(crate) const MEMBERS_SCHEMA: Schema = Schema {
@@ -240,6 +252,15 @@ impl ConversationStore for MongoConversations {
         conversations: &[ConversationId],
     ) -> Result<Vec<Option<Membership>>> {
         self.db.run(MEMBERSHIPS, self.memberships_of(user, conversations)).await
+    }
+
+    async fn active(
+        &self,
+        since: Timestamp,
+        page: &Page<ActivityCursor>,
+    ) -> Result<Paged<Conversation, ActivityCursor>> {
+        page.check()?;
+        self.db.run(ACTIVE_LATELY, self.page_of_active(since, page)).await
     }
 
     async fn touch_many(&self, activities: &[(ConversationId, LastActivity)]) -> Result<()> {

@@ -87,6 +87,7 @@ macro_rules! ports {
                     page: &Page<ConversationCursor>
                 ) -> Paged<Membership, ConversationCursor>;
                 memberships(user: &UserId, conversations: &[ConversationId]) -> Vec<Option<Membership>>;
+                active(since: Timestamp, page: &Page<ActivityCursor>) -> Paged<Conversation, ActivityCursor>;
                 touch_many(activities: &[(ConversationId, LastActivity)]) -> ();
             }
             FileStore, FileBug {
@@ -167,7 +168,8 @@ pub(crate) mod names {
     pub(crate) use chat_core::store::audit::{AuditFilter, AuditOutcome, AuditStats, PendingCursor};
     pub(crate) use chat_core::store::cache::{CacheEntry, CacheScope, Generation, Lookup, Put};
     pub(crate) use chat_core::store::conversations::{
-        Change, Changed, ConversationCursor, ConversationFilter, Created, Membership, NewConversation,
+        ActivityCursor, Change, Changed, ConversationCursor, ConversationFilter, Created, Membership,
+        NewConversation,
     };
     pub(crate) use chat_core::store::events::{
         DeadLetter, Delivery, Lag, Published, Receipt, TailCursor, TailRead,

@@ -8,14 +8,15 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 
 use super::MemoryOutbox;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::domain::page::{Page, Paged, check_limit};
 use crate::domain::{Conversation, ConversationId, LastActivity, Member, MemberSettings, RoomRole, UserId};
 use crate::error::{Code, Error, Result};
 use crate::store::ConversationStore;
 use crate::store::conversations::rules::{Effect, Outcome, Standing};
 use crate::store::conversations::{
-    Change, Changed, ConversationCursor, ConversationFilter, Created, Membership, NewConversation,
+    ActivityCursor, Change, Changed, ConversationCursor, ConversationFilter, Created, Membership,
+    NewConversation,
 };
 
 /// Who talks where, in memory, behind one lock.
@@ -204,6 +205,26 @@ impl ConversationStore for MemoryConversations {
         let state = self.state.read();
         let of = |id| state.entries.get(id).and_then(|entry| entry.membership(user));
         Ok(conversations.iter().map(of).collect())
+    }
+
+    async fn active(
+        &self,
+        since: Timestamp,
+        page: &Page<ActivityCursor>,
+    ) -> Result<Paged<Conversation, ActivityCursor>> {
+        page.check()?;
+        let state = self.state.read();
+        let mut ranked: Vec<_> = state
+            .entries
+            .values()
+            .filter_map(|entry| Some((ActivityCursor::of(&entry.conversation, since)?, entry)))
+            .filter(|(cursor, _)| page.after.as_ref().is_none_or(|after| cursor > after))
+            .collect();
+        ranked.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let ranked = ranked.into_iter().take(page.limit + 1);
+        let found = ranked.map(|(cursor, entry)| (cursor, entry.conversation.clone())).collect();
+        let page = Paged::from_surplus(found, page.limit, |(cursor, _): &(ActivityCursor, _)| cursor.clone());
+        Ok(page.map(|(_, conversation)| conversation))
     }
 
     async fn touch_many(&self, activities: &[(ConversationId, LastActivity)]) -> Result<()> {

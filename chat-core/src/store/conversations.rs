@@ -4,6 +4,8 @@ pub mod rules;
 
 use std::future::Future;
 
+use serde::{Deserialize, Serialize};
+
 use super::only;
 use crate::clock::Timestamp;
 use crate::domain::page::{Page, Paged};
@@ -137,6 +139,15 @@ pub struct ConversationCursor {
     pub id: ConversationId,
 }
 
+/// Where a walk over what was active lately stands: newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivityCursor {
+    /// The last activity of the last one.
+    pub at: Timestamp,
+    /// The last one.
+    pub id: ConversationId,
+}
+
 port! {
     /// Who talks where; kind of state: **truth**.
     ///
@@ -208,6 +219,18 @@ port! {
         read async fn memberships(
             &self, user: &UserId, conversations: &[ConversationId],
         ) -> Result<Vec<Option<Membership>>>;
+
+        /// The conversations of all users with a message since then, that moment included: newest first, those of one moment
+        /// by id. Of every kind, and whoever has put them away; one without a message is none of them.
+        ///
+        /// One that moves up during a walk may be missed by that walk, and is never seen twice. A walk over what was active
+        /// since that walk began has it.
+        ///
+        /// # Errors
+        /// [`Code::PageInvalid`](crate::error::Code::PageInvalid).
+        read async fn active(
+            &self, since: Timestamp, page: &Page<ActivityCursor>,
+        ) -> Result<Paged<Conversation, ActivityCursor>>;
 
         /// Records newer activity, for lists; older activity changes nothing. Writes no event.
         write async fn touch_many(&self, activities: &[(ConversationId, LastActivity)]) -> Result<()>;

@@ -1,20 +1,21 @@
-//! The conversations of a user.
+//! The conversations of a user, and those that were active lately.
 
 use std::collections::HashMap;
 
+use chat_core::clock::Timestamp;
 use chat_core::domain::page::{Page, Paged};
 use chat_core::domain::{Conversation, ConversationId, LastActivity, UserId};
 use chat_core::error::Result;
-use chat_core::store::conversations::{ConversationCursor, ConversationFilter, Membership};
+use chat_core::store::conversations::{ActivityCursor, ConversationCursor, ConversationFilter, Membership};
 use futures::{TryStreamExt, try_join};
 use mongodb::bson::{Document, doc};
 use mongodb::options::Hint;
 
-use super::record::{Kept, member_id};
-use super::{CONVERSATIONS, MEMBER, MongoConversations, OF_USER};
+use super::record::{Kept, Stored, member_id};
+use super::{ACTIVE, CONVERSATIONS, MEMBER, MongoConversations, OF_USER};
 use crate::error::{Trouble, corrupt};
 use crate::life;
-use crate::record::from_document;
+use crate::record::{date, from_document};
 
 /// How many conversations are looked up at once.
 const AT_ONCE: u32 = 1_000;
@@ -98,6 +99,32 @@ impl MongoConversations {
         best.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         best.truncate(page.limit.saturating_add(1));
         Ok(())
+    }
+
+    pub(super) async fn page_of_active(
+        &self,
+        since: Timestamp,
+        page: &Page<ActivityCursor>,
+    ) -> Result<Paged<Conversation, ActivityCursor>, Trouble> {
+        let mut active =
+            doc! { "lastActivity.at": { "$gte": date(since) }, "lastActivity.seq": { "$gt": 0_i64 } };
+        if let Some(ActivityCursor { at, id }) = &page.after {
+            let at = date(*at);
+            active.insert("lastActivity.at", doc! { "$gte": date(since), "$lte": at });
+            let older = doc! { "lastActivity.at": { "$lt": at } };
+            active.insert("$or", [older, doc! { "lastActivity.at": at, "_id": { "$gt": id.as_str() } }]);
+        }
+        let limit = u32::try_from(page.limit.saturating_add(1)).unwrap_or(u32::MAX);
+        let conversations = self.db.collection(CONVERSATIONS);
+        let find = conversations.find(active).sort(doc! { "lastActivity.at": -1, "_id": 1 });
+        let find = find.hint(Hint::Name(ACTIVE.name.to_owned()));
+        let mut cursor = find.limit(i64::from(limit)).batch_size(limit).await?;
+        let mut found = Vec::new();
+        while let Some(document) = cursor.try_next().await? {
+            found.push(Stored::read(document)?.conversation);
+        }
+        let stands = |one: &Conversation| ActivityCursor { at: one.last_activity.at, id: one.id.clone() };
+        Ok(Paged::from_surplus(found, page.limit, stands))
     }
 
     pub(super) async fn memberships_of(

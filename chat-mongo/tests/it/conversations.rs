@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chat_core::clock::{Clock, ManualClock, SystemClock};
+use chat_core::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use chat_core::domain::conversation::direct_id;
 use chat_core::domain::page::{MAX_PAGE, Page};
 use chat_core::domain::{ConversationId, ConversationKind, LastActivity, MemberSettings, RoomRole, Seq};
@@ -433,8 +433,10 @@ async fn operations_cost_what_is_said() -> std::result::Result<(), Absent> {
     cost!("memberships", store.memberships(&ann, std::slice::from_ref(id)));
     let activity = LastActivity { at: SystemClock.now(), seq: Seq(3), message_id: None };
     cost!("touch_many", store.touch_many(&[(id.clone(), activity)]));
+    cost!("active", store.active(Timestamp::EPOCH, &Page::first(10)));
     cost!("leave", change(&mongo, id, "ann", Change::Leave { name: None }));
     let expected = [
+        ("active", 1),
         ("add fifty", 6),
         ("add fifty again", 3),
         ("create", 5),

@@ -274,7 +274,11 @@ async fn ask_conversations(mongo: &Mongo) {
     }
     conversations.memberships(&bob(), &ids).await.unwrap();
     let activity = LastActivity { at: Timestamp::from_millis(5), seq: Seq(5), message_id: None };
-    conversations.touch_many(&[(group.clone(), activity)]).await.unwrap();
+    let active = |id: &ConversationId| (id.clone(), activity.clone());
+    conversations.touch_many(&ids[..20].iter().map(active).collect::<Vec<_>>()).await.unwrap();
+    let next = conversations.active(Timestamp::EPOCH, &Page::first(10)).await.unwrap().next;
+    let page = Page { after: next, limit: 100 };
+    assert_eq!(conversations.active(Timestamp::EPOCH, &page).await.unwrap().items.len(), 10);
 }
 
 /// Everything that is asked of files and users.

@@ -145,6 +145,8 @@ pub(crate) const EXPLAINED: &[(&str, &str)] = &[
     ("find claims {_id: {$in: ?}}", "_id_"),
     ("find conversations {_id: ?}", "_id_"),
     ("find conversations {_id: {$in: ?}}", "_id_"),
+    ("find conversations {lastActivity.at: {$gte: ?, $lte: ?}, lastActivity.seq: {$gt: ?}, $or: [{lastActivity.at: {$lt: ?}}, {lastActivity.at: ?, _id: {$gt: ?}}]} by { \"lastActivity.at\": -1, \"_id\": 1 } from active", "active"),
+    ("find conversations {lastActivity.at: {$gte: ?}, lastActivity.seq: {$gt: ?}} by { \"lastActivity.at\": -1, \"_id\": 1 } from active", "active"),
     ("find files {_id: ?}", "_id_"),
     ("find files {_id: {$in: ?}}", "_id_"),
     ("find files {conversationId: ?, _id: {$gt: ?}} by { \"conversationId\": 1, \"_id\": 1 } from of_conversation", "of_conversation"),

@@ -65,6 +65,9 @@ checks! {
     lists_come_in_pages_of_any_size,
     lists_can_be_filtered,
     a_walk_over_a_list_misses_nothing_that_stays_in_its_place,
+    the_active_ones_are_those_with_a_message_since_then_newest_first,
+    the_active_ones_come_in_pages_of_any_size,
+    a_walk_over_the_active_ones_and_one_since_it_began_miss_nothing,
     activity_is_a_maximum_and_writes_no_event,
     every_change_writes_exactly_one_event_and_no_change_writes_none,
     hostile_ids_are_only_ids,
@@ -167,6 +170,12 @@ impl Desk {
     async fn listed(&self, name: &str) -> Vec<String> {
         let all = self.list(name, ConversationFilter::default(), MAX_PAGE).await;
         all.iter().map(|mine| mine.conversation.id.to_string()).collect()
+    }
+
+    /// Everything with a message since then, page by page.
+    async fn active(&self, since: Timestamp, limit: usize) -> Vec<String> {
+        let found = walk(limit, |page| async move { self.store.active(since, &page).await }).await;
+        found.iter().map(|conversation| conversation.id.to_string()).collect()
     }
 
     async fn touch(&self, id: &ConversationId, seq: u64) {
@@ -892,6 +901,91 @@ async fn a_walk_over_a_list_misses_nothing_that_stays_in_its_place(offer: Offer)
     }
 }
 
+async fn the_active_ones_are_those_with_a_message_since_then_newest_first(offer: Offer) {
+    let desk = ten(&offer).await;
+    let long_ago = desk.clock.now();
+    assert_eq!(desk.active(Timestamp::EPOCH, 10).await, [""; 0], "nothing was said anywhere");
+    desk.touch(&sample::conversation("g7"), 1).await;
+    desk.clock.advance(Duration::from_secs(60));
+    let lately = desk.clock.now();
+    let (direct, channel) = (direct("eve", "ben"), sample::group("channel", &["max"]));
+    desk.make(&direct).await;
+    desk.make(&NewConversation { kind: ConversationKind::Channel, ..channel.clone() }).await;
+    for id in [sample::conversation("g3"), channel.id, sample::conversation("g5"), direct.id.clone()] {
+        desk.touch(&id, 1).await;
+        desk.clock.advance(Duration::from_secs(1));
+    }
+    desk.touch(&sample::conversation("g3"), 2).await;
+    let (by, put_away) = (sample::user("ann"), Change::Archive(true));
+    desk.store.change(&sample::conversation("g5"), &by, &put_away).await.unwrap();
+    let direct = direct.id.to_string();
+    let newest = ["g3", &direct, "g5", "channel"];
+    assert_eq!(desk.active(lately, 10).await, newest, "g7 was active before");
+    assert_eq!(desk.active(Timestamp::EPOCH, 10).await, [&newest[..], &["g7"]].concat());
+    assert_eq!(desk.active(long_ago, 10).await.last().unwrap(), "g7", "that moment is in it");
+    let after = long_ago.after(Duration::from_millis(1));
+    assert_eq!(desk.active(after, 10).await, newest, "and the one before the next is not");
+    assert_eq!(desk.active(desk.clock.now().after(Duration::from_millis(1)), 10).await, [""; 0]);
+    let found = desk.store.active(lately, &Page::first(1)).await.unwrap().items;
+    let there = desk.store.get(&sample::conversation("g3")).await.unwrap();
+    assert_eq!(found, [there.unwrap()], "as it is");
+}
+
+async fn the_active_ones_come_in_pages_of_any_size(offer: Offer) {
+    let desk = ten(&offer).await;
+    // Several at one moment: a cursor made of times alone would skip some.
+    for some in [[8, 1, 4], [0, 9, 5]] {
+        for nth in some {
+            desk.touch(&sample::conversation(&format!("g{nth}")), 1).await;
+        }
+        desk.clock.advance(Duration::from_secs(1));
+    }
+    for limit in [1, 2, 3, 5, 6, 7] {
+        let found = desk.active(Timestamp::EPOCH, limit).await;
+        assert_eq!(found, ["g0", "g5", "g9", "g1", "g4", "g8"], "by {limit}");
+    }
+    for limit in [0, MAX_PAGE + 1] {
+        refused(desk.store.active(Timestamp::EPOCH, &Page::first(limit)).await, Code::PageInvalid);
+    }
+}
+
+async fn a_walk_over_the_active_ones_and_one_since_it_began_miss_nothing(offer: Offer) {
+    let desk = ten(&offer).await;
+    for nth in 0..10 {
+        desk.touch(&sample::conversation(&format!("g{nth}")), 1).await;
+        desk.clock.advance(Duration::from_secs(1));
+    }
+    let (moving, since) = (["g0", "g3", "g9"], Timestamp::EPOCH);
+    for limit in [1, 2, 4] {
+        let (began, mut page, mut seen) = (desk.clock.now(), Page::first(limit), Vec::new());
+        loop {
+            let part = desk.store.active(since, &page).await.unwrap();
+            seen.extend(part.items.iter().map(|conversation| conversation.id.to_string()));
+            for name in moving {
+                desk.touch(&sample::conversation(name), desk.clock.now().as_millis()).await;
+            }
+            let new = sample::group(&format!("new {limit} {}", seen.len()), &["ann"]);
+            desk.make(&new).await;
+            desk.touch(&new.id, 1).await;
+            desk.clock.advance(Duration::from_secs(1));
+            match part.next {
+                Some(next) => page.after = Some(next),
+                None => break,
+            }
+        }
+        let once: BTreeSet<_> = seen.iter().cloned().collect();
+        assert_eq!(once.len(), seen.len(), "none twice: {seen:?}");
+        let stay = |name: &&String| !moving.contains(&name.as_str()) && !name.starts_with("new");
+        assert!(
+            seen.iter().filter(stay).eq(["g8", "g7", "g6", "g5", "g4", "g2", "g1"]),
+            "by {limit}: {seen:?}"
+        );
+        let late: BTreeSet<_> = desk.active(began, limit).await.into_iter().collect();
+        let all: BTreeSet<_> = desk.active(since, MAX_PAGE).await.into_iter().collect();
+        assert_eq!(once.union(&late).cloned().collect::<BTreeSet<_>>(), all, "by {limit}");
+    }
+}
+
 async fn activity_is_a_maximum_and_writes_no_event(offer: Offer) {
     let desk = Desk::with(&offer, &["ann"]).await;
     let made = desk.get().await;
@@ -1075,6 +1169,7 @@ async fn an_outage_is_never_an_empty_answer(offer: Offer) {
     unavailable(store.first_members(std::slice::from_ref(id), 10).await);
     unavailable(store.list(&sample::user("nobody"), &ConversationFilter::default(), &Page::first(10)).await);
     unavailable(store.memberships(&ann, std::slice::from_ref(id)).await);
+    unavailable(store.active(Timestamp::EPOCH, &Page::first(10)).await);
     unavailable(store.touch_many(&[(id.clone(), activity)]).await);
     outage.end();
     assert_eq!(desk.get().await, before, "nothing changed meanwhile");

@@ -59,6 +59,7 @@ enum Operation {
     Keep { conversation: usize, by: usize, own: Own },
     Touch { conversation: usize, seq: u64 },
     Members { conversation: usize, limit: usize },
+    Active { seconds: u64, limit: usize },
     List { user: usize, archived: Option<bool>, kind: Option<usize>, limit: usize },
     Look,
     Wait,
@@ -94,6 +95,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (conversation(), limit()).prop_map(|(conversation, limit)| Members { conversation, limit }),
         3 => (user(), of(any::<bool>()), of(one_of(KINDS.len())), limit())
             .prop_map(|(user, archived, kind, limit)| List { user, archived, kind, limit }),
+        2 => (0_u64..4, limit()).prop_map(|(seconds, limit)| Active { seconds, limit }),
         1 => Just(Look),
         2 => Just(Wait),
     ]
@@ -527,6 +529,17 @@ impl Game {
                 let found = walk(*limit, |page| async move { store.members(id, &page).await }).await;
                 same(asked, &found, &row.members.values().cloned().collect())?;
                 same(asked, &first, &vec![found.into_iter().take((*limit).min(100)).collect::<Vec<_>>()])
+            }
+            Operation::Active { seconds, limit } => {
+                let (store, since) = (&self.store, now.before(Duration::from_secs(*seconds)));
+                let found = walk(*limit, |page| async move { store.active(since, &page).await }).await;
+                let all = self.model.rows.values().map(|row| row.conversation.clone());
+                let mut expected: Vec<_> = all
+                    .filter(|one| one.last_activity.message_id.is_some() && one.last_activity.at >= since)
+                    .collect();
+                // Those of one moment stay in the order of their ids.
+                expected.sort_by_key(|one| std::cmp::Reverse(one.last_activity.at));
+                same(asked, &found, &expected)
             }
             Operation::List { user: whose, archived, kind, limit } => {
                 let (store, whose) = (&self.store, &user(*whose));

@@ -93,6 +93,11 @@ mutants! { offer:
         conversations, LetsAdminsGo => "conversations::the_last_admin_of_several_members_stays";
     "muting mutes it for all", "seed 001, e: one flag per conversation":
         conversations, MutesForAll => "conversations::settings_are_felt_by_one_user_alone";
+    "what was active at one moment is skipped between pages", "seed 001, e: a cursor made of a time alone":
+        conversations, SkipsActiveTies => "conversations::the_active_ones_come_in_pages_of_any_size";
+    "what was only made is taken for active", "seed 002: updatedAt, which making and renaming set too":
+        conversations, TakesNewForActive::default()
+            => "conversations::the_active_ones_are_those_with_a_message_since_then_newest_first";
 
     "every try counts as a download", "seed 001, e: $inc":
         files, CountsEveryTry::default() => "files::a_repeated_download_is_counted_once";
@@ -581,6 +586,51 @@ impl ConversationBug for MutesForAll {
             }
         }
         port.change(id, by, change).await
+    }
+}
+
+#[derive(Debug)]
+struct SkipsActiveTies;
+
+#[async_trait]
+impl ConversationBug for SkipsActiveTies {
+    async fn active(
+        &self,
+        port: &dyn ConversationStore,
+        since: Timestamp,
+        page: &Page<ActivityCursor>,
+    ) -> Result<Paged<Conversation, ActivityCursor>> {
+        let last_of_all = |cursor: ActivityCursor| ActivityCursor { id: sample::conversation("~"), ..cursor };
+        let Paged { items, next } = port.active(since, page).await?;
+        Ok(Paged { items, next: next.map(last_of_all) })
+    }
+}
+
+#[derive(Debug, Default)]
+struct TakesNewForActive {
+    made: Mutex<Vec<ConversationId>>,
+}
+
+#[async_trait]
+impl ConversationBug for TakesNewForActive {
+    async fn create(&self, port: &dyn ConversationStore, new: &NewConversation) -> Result<Created> {
+        self.made.lock().push(new.id.clone());
+        port.create(new).await
+    }
+
+    async fn active(
+        &self,
+        port: &dyn ConversationStore,
+        since: Timestamp,
+        page: &Page<ActivityCursor>,
+    ) -> Result<Paged<Conversation, ActivityCursor>> {
+        let made = self.made.lock().clone();
+        let silent = port.get_many(&made).await?.into_iter().flatten();
+        let silent = silent.filter(|one| one.last_activity.seq == Seq::ZERO);
+        let silent = silent.filter(|one| one.last_activity.at >= since && page.after.is_none());
+        let Paged { mut items, next } = port.active(since, page).await?;
+        items.extend(silent.take(page.limit - items.len()));
+        Ok(Paged { items, next })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, ConversationCursor, ConversationFilter, NewConversation, NewMember};
+use super::{ActivityCursor, Change, ConversationCursor, ConversationFilter, NewConversation, NewMember};
 use crate::clock::Timestamp;
 use crate::domain::conversation::{check_avatar, check_name};
 use crate::domain::{
@@ -355,6 +355,27 @@ impl Ord for ConversationCursor {
 }
 
 impl PartialOrd for ConversationCursor {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl ActivityCursor {
+    /// Where a conversation stands among those with a message since then; nowhere if it is none of them.
+    pub fn of(conversation: &Conversation, since: Timestamp) -> Option<Self> {
+        let LastActivity { at, seq, .. } = conversation.last_activity;
+        (seq > Seq::ZERO && at >= since).then(|| Self { at, id: conversation.id.clone() })
+    }
+}
+
+/// The order of what was active lately: newest first, then by id.
+impl Ord for ActivityCursor {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.at.cmp(&self.at).then_with(|| self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for ActivityCursor {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
