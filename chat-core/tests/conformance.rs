@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_core::clock::ManualClock;
+use chat_core::clock::{ManualClock, Timestamp};
 use chat_core::layer::{
-    BreakerOptions, ChaosOptions, Operation, Repeat, Resilient, ResilientOptions, RetryOptions,
+    BreakerOptions, ChaosOptions, Operation, Repeat, Resilient, ResilientOptions, RetryOptions, Tiered,
+    TieredOptions,
 };
 use chat_testkit::faulty::Outage;
 use chat_testkit::guarded::guarded;
@@ -29,6 +30,13 @@ fn main() -> ExitCode {
         let only = Some(answers_the_same as fn(Operation) -> bool);
         Ok(behind(tried_again(ChaosOptions { lose: 0.2, only, seed: Some(seed), ..ChaosOptions::default() })))
     }));
+    trials.extend(promises("tiered", |_namespace| async { Ok(tiered(false)) }));
+    trials.extend(promises("trusted", |_namespace| async { Ok(tiered(true)) }));
+    // Only the cache of it is another.
+    trials.retain(|trial| {
+        let name = trial.name();
+        name.contains("::cache::") || !(name.starts_with("tiered::") || name.starts_with("trusted::"))
+    });
     // What services make of ports that fail again and again is no promise of a port.
     trials.retain(|trial| {
         let name = trial.name();
@@ -49,6 +57,19 @@ fn behind(resilient: Resilient) -> Offer {
         Some(outage) => offer.outage(Arc::new(Closing { outage, resilient })),
         None => offer,
     }
+}
+
+/// The cache of the memory backend behind a near tier, without news or with those one can always trust.
+fn tiered(trusted: bool) -> Offer {
+    let offer = Offer::memory().histories(HISTORIES);
+    let Some(far) = offer.cache.clone() else { return offer };
+    let cache = Tiered::new(far, TieredOptions::default(), Arc::new(offer.clock.clone()));
+    if trusted {
+        let news = cache.news();
+        news.heard(Timestamp::EPOCH, Duration::MAX);
+        std::mem::forget(news);
+    }
+    offer.cache(Arc::new(cache))
 }
 
 /// Layers that give up only what twenty attempts could not do, without a pause: a manual clock stands still.

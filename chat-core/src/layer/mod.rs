@@ -18,6 +18,9 @@
 //! - **[`Timeout`] innermost:** each attempt has its own time, and [`RetryOptions::deadline`] is that of all of them.
 //! - **[`Chaos`], where it is wanted, is inside of everything**, in the store's place, so that all of it is put to the test.
 //!
+//! [`Tiered`] is no policy but a cache in front of a cache: what is asked for again and again is answered by this process,
+//! with a stated bound on how old that may be.
+//!
 //! Order is by nesting, so it shows in the type: `Stack(Retry, Stack(Breaker, Timeout))`. Policies alone will do, too, such
 //! as a [`Breaker`] around a source of users.
 //!
@@ -73,6 +76,7 @@ mod metered;
 mod resilient;
 mod retry;
 mod stack;
+pub mod tiered;
 mod timeout;
 mod traced;
 
@@ -84,5 +88,6 @@ pub use metered::Metered;
 pub use resilient::{Resilient, ResilientOptions};
 pub use retry::{Retry, RetryOptions};
 pub use stack::Stack;
+pub use tiered::{CachePolicies, CachePolicy, News, Tiered, TieredOptions, TieredStats};
 pub use timeout::{Timeout, TimeoutOptions};
 pub use traced::Traced;

@@ -91,10 +91,10 @@ impl MemoryCache {
     }
 
     /// Looks a value up and drops it when it is over.
-    fn find(&self, scope: &CacheScope, key: &Key, generation: u64) -> Option<Bytes> {
+    fn find(&self, scope: &CacheScope, key: &Key, generation: u64) -> Option<Value> {
         let value = self.values.get(key)?;
         if value.generation == generation && value.until > self.clock.now() {
-            return Some(value.bytes);
+            return Some(value);
         }
         self.change(scope, key, |living| if living.is_some() { Op::Nop } else { Op::Remove });
         None
@@ -186,8 +186,13 @@ impl Cache for MemoryCache {
     async fn get_many(&self, scope: &CacheScope, keys: &[String]) -> Result<Lookup> {
         keys.iter().try_for_each(|name| check_key(name))?;
         let generation = self.generation(scope);
-        let values = keys.iter().map(|name| self.find(scope, &key(scope, name), generation)).collect();
-        Ok(Lookup { generation: Generation(generation), values })
+        let now = self.clock.now();
+        let found = keys.iter().map(|name| match self.find(scope, &key(scope, name), generation) {
+            Some(value) => (Some(value.bytes), value.until.since(now)),
+            None => (None, Duration::ZERO),
+        });
+        let (values, left) = found.unzip();
+        Ok(Lookup { generation: Generation(generation), values, left })
     }
 
     async fn put_many(&self, scope: &CacheScope, entries: &[CacheEntry], put: Put) -> Result<Vec<bool>> {

@@ -57,6 +57,8 @@ pub struct Lookup {
     pub generation: Generation,
     /// One answer per key, in order.
     pub values: Vec<Option<Bytes>>,
+    /// For how long each of them lives on, in the same order; zero for a miss.
+    pub left: Vec<Duration>,
 }
 
 /// One value to keep.

@@ -1,5 +1,7 @@
 //! Looking keys up.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use chat_core::clock::Timestamp;
 use chat_core::error::Result;
@@ -42,46 +44,52 @@ impl RedisCache {
             seen = self.see(scope, &all).await?;
         }
         let generation = seen.generation.unwrap_or(Generation(0));
-        let (mut values, mut apart, mut over) = (Vec::with_capacity(keys.len()), Vec::new(), Vec::new());
-        for (nth, found) in seen.found.into_iter().enumerate() {
-            values.push(match found {
-                Found::Value(value) => Some(value),
-                Found::Miss => None,
-                Found::Over => {
-                    over.extend(keys.get(nth).cloned());
-                    None
-                }
-                Found::Apart(writer) => {
-                    apart.push((nth, writer));
-                    None
-                }
-            });
+        let (mut values, mut left) = (vec![None; keys.len()], vec![Duration::ZERO; keys.len()]);
+        let (mut apart, mut over) = (Vec::new(), Vec::new());
+        for (nth, (found, (value, lives_on))) in
+            seen.found.into_iter().zip(values.iter_mut().zip(&mut left)).enumerate()
+        {
+            match found {
+                Found::Value(bytes, time) => (*value, *lives_on) = (Some(bytes), time),
+                Found::Miss => {}
+                Found::Over => over.extend(keys.get(nth).cloned()),
+                Found::Apart(writer, time) => apart.push((nth, writer, time)),
+            }
         }
         // Redis does it itself a millisecond later; a time that is injected means nothing to it.
         if !over.is_empty() {
             self.change(EXPIRE, &EXPIRE_SCRIPT, scope, &over, 0, |_, _| Vec::new()).await?;
         }
-        for (nth, writer) in apart {
-            if let (Some(key), Some(value)) = (all.get(nth), values.get_mut(nth)) {
-                *value = self.fetch(scope, key, writer).await?;
+        for (nth, writer, time) in apart {
+            if let (Some(key), Some(value), Some(lives_on)) =
+                (all.get(nth), values.get_mut(nth), left.get_mut(nth))
+                && let Some((bytes, time)) = self.fetch(scope, key, writer, time).await?
+            {
+                (*value, *lives_on) = (Some(bytes), time);
             }
         }
-        Ok(Lookup { generation, values })
+        Ok(Lookup { generation, values, left })
     }
 
     /// Fetches a value that stands apart.
-    async fn fetch(&self, scope: &CacheScope, key: &str, mut writer: Word) -> Result<Option<Bytes>> {
+    async fn fetch(
+        &self,
+        scope: &CacheScope,
+        key: &str,
+        mut writer: Word,
+        mut left: Duration,
+    ) -> Result<Option<(Bytes, Duration)>> {
         let shard = Shard::of(key);
         for _ in 0..CHASES {
             let get = Command::new("GET", &self.apart(scope, shard, key, writer));
             match self.store.call_one(GET.bulk(), get).await? {
-                Value::BulkString(value) => return Ok(Some(Bytes::from(value))),
+                Value::BulkString(value) => return Ok(Some((Bytes::from(value), left))),
                 Value::Nil => {}
                 _ => return Err(corrupt(GET, "a value that is no string")),
             }
             match self.see(scope, &[key]).await?.found.pop() {
-                Some(Found::Apart(another)) => writer = another,
-                Some(Found::Value(value)) => return Ok(Some(value)),
+                Some(Found::Apart(another, time)) => (writer, left) = (another, time),
+                Some(Found::Value(value, time)) => return Ok(Some((value, time))),
                 Some(Found::Miss | Found::Over) | None => return Ok(None),
             }
         }

@@ -1,5 +1,7 @@
 //! What stands under a key: see `scripts/cache.lua`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use chat_core::clock::Timestamp;
 use chat_core::store::cache::Generation;
@@ -21,9 +23,10 @@ pub(super) enum Found {
     Miss,
     /// A value whose time has passed.
     Over,
-    Value(Bytes),
-    /// A value that stands apart, under the name of who wrote it.
-    Apart(Word),
+    /// A value, and for how long it lives on.
+    Value(Bytes, Duration),
+    /// A value that stands apart, under the name of who wrote it, and for how long it lives on.
+    Apart(Word, Duration),
 }
 
 /// Reads a record; `None` if it is none.
@@ -33,13 +36,13 @@ pub(super) fn read(record: Vec<u8>, current: Generation, now: Timestamp) -> Opti
     let (until, rest) = rest.split_first_chunk::<8>()?;
     let (writer, _) = rest.split_first_chunk::<8>()?;
     let is_current = u64::from_be_bytes(*generation) == current.0;
-    let is_over = u64::from_be_bytes(*until) <= now.as_millis();
+    let left = Duration::from_millis(u64::from_be_bytes(*until).saturating_sub(now.as_millis()));
     match kind {
         b'x' => Some(Found::Miss),
         b'i' | b'a' if !is_current => Some(Found::Miss),
-        b'i' | b'a' if is_over => Some(Found::Over),
-        b'a' => Some(Found::Apart(*writer)),
-        b'i' => Some(Found::Value(Bytes::from(record).slice(HEAD..))),
+        b'i' | b'a' if left.is_zero() => Some(Found::Over),
+        b'a' => Some(Found::Apart(*writer, left)),
+        b'i' => Some(Found::Value(Bytes::from(record).slice(HEAD..), left)),
         _ => None,
     }
 }
@@ -55,10 +58,11 @@ mod tests {
     #[test]
     fn a_record_lives_in_its_generation_until_its_end() {
         let read = |record| read(record, Generation(5), Timestamp::from_millis(100));
-        let value = |bytes: &'static [u8]| Some(Found::Value(Bytes::from_static(bytes)));
+        let value =
+            |bytes: &'static [u8]| Some(Found::Value(Bytes::from_static(bytes), Duration::from_millis(1)));
         assert_eq!(read(record(b'i', 5, 101, b"v")), value(b"v"));
         assert_eq!(read(record(b'i', 5, 101, b"")), value(b""));
-        assert_eq!(read(record(b'a', 5, 101, b"")), Some(Found::Apart([7; 8])));
+        assert_eq!(read(record(b'a', 5, 101, b"")), Some(Found::Apart([7; 8], Duration::from_millis(1))));
         assert_eq!(read(record(b'i', 5, 100, b"v")), Some(Found::Over));
         for miss in [record(b'i', 4, 100, b"v"), record(b'i', 4, 101, b"v"), record(b'x', 5, 101, b"")] {
             assert_eq!(read(miss), Some(Found::Miss));

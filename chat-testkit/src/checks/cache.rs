@@ -32,6 +32,7 @@ checks! { "cache" needs [cache]:
     repeating_a_put_changes_nothing_but_the_time_to_live,
     a_value_is_gone_at_its_time_to_live,
     every_entry_has_its_own_time_to_live,
+    a_lookup_says_for_how_long_a_value_lives_on,
     renewing_sets_the_remaining_time,
     renewing_never_brings_a_value_back,
     removing_forgets_once,
@@ -207,6 +208,21 @@ async fn every_entry_has_its_own_time_to_live(offer: Offer) {
     assert_eq!(cache.get_many(&s, &asked).await.unwrap().values, [None, bytes("2"), bytes("3")]);
     offer.clock.advance(MINUTE);
     assert_eq!(cache.get_many(&s, &asked).await.unwrap().values, [None, None, bytes("3")]);
+}
+
+async fn a_lookup_says_for_how_long_a_value_lives_on(offer: Offer) {
+    let (cache, s) = (cache(&offer), scope("s"));
+    let large = CacheEntry { value: vec![7; 100_000].into(), ..entry("large", "", MINUTE) };
+    cache.put_many(&s, &[entry("k", "v", MINUTE / 2), large], Put::Always).await.unwrap();
+    let asked = names(&["large", "nothing", "k"]);
+    let left = || async { cache.get_many(&s, &asked).await.unwrap().left };
+    assert_eq!(left().await, [MINUTE, Duration::ZERO, MINUTE / 2]);
+    offer.clock.advance(MINUTE / 2 - MILLI);
+    assert_eq!(left().await, [MINUTE / 2 + MILLI, Duration::ZERO, MILLI]);
+    offer.clock.advance(MILLI);
+    assert_eq!(left().await, [MINUTE / 2, Duration::ZERO, Duration::ZERO], "no time for what is gone");
+    cache.renew_many(&s, &asked, MINUTE).await.unwrap();
+    assert_eq!(left().await, [MINUTE, Duration::ZERO, Duration::ZERO]);
 }
 
 async fn renewing_sets_the_remaining_time(offer: Offer) {

@@ -639,7 +639,11 @@ struct OutageIsAMiss;
 #[async_trait]
 impl CacheBug for OutageIsAMiss {
     async fn get_many(&self, port: &dyn Cache, scope: &CacheScope, keys: &[String]) -> Result<Lookup> {
-        let miss = |_| Lookup { generation: Generation(0), values: vec![None; keys.len()] };
+        let miss = |_| Lookup {
+            generation: Generation(0),
+            values: vec![None; keys.len()],
+            left: vec![Duration::ZERO; keys.len()],
+        };
         Ok(port.get_many(scope, keys).await.unwrap_or_else(miss))
     }
 }

@@ -64,6 +64,8 @@ metrics! {
     Counter "chat_breaker_refused_total" ["breaker"] "Calls an open breaker refused.";
     Gauge "chat_limits_degraded" [] "1 while rate limits are this process's own, for want of the shared store.";
     Counter "chat_limits_own_total" [] "Attempts decided by this process alone, for want of the shared store.";
+    Counter "chat_near_keys_total" ["outcome"] "Keys looked up in a cache of two tiers: hit, miss, or bypassed: the near one is not trusted.";
+    Counter "chat_near_refused_total" [] "Answers of a far cache that were not kept near: they had changed meanwhile.";
     Gauge "chat_recovery_state" [] "After Redis was away: 0 whole, 1 it does not answer, 2 what it may have lost is compared.";
     Counter "chat_recoveries_total" [] "Times all that Redis may have lost was brought back.";
     Counter "chat_recovery_repaired_total" [] "What differed from the truth after Redis was away, and was repaired.";
