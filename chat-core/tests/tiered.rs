@@ -473,7 +473,6 @@ async fn the_last_who_brings_news_counts() {
     s.get("a").await;
     s.get("a").await;
     assert_eq!((s.cache.stats().bypassed, s.cache.stats().hits), (1, 1));
-    let mut second = second;
     assert!(second.closed().now_or_never().is_none());
     let Setting { cache, .. } = s;
     drop(cache);

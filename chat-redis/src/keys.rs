@@ -13,10 +13,12 @@
 //! another's key or slot. Ids never become patterns.
 #![doc = include_str!("keys.md")]
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use chat_core::error::{Code, Error, Result};
+use percent_encoding::percent_decode_str;
 use redis::{RedisWrite, ToRedisArgs};
 
 /// How many shards there are: fixed for the life of the data.
@@ -129,6 +131,19 @@ impl KeySpace {
     pub(crate) fn beside(&self, kind: &str, foreign: &Key, parts: &[&str]) -> Key {
         let tag = slot_tags().get(usize::from(slot_of(&foreign.0))).copied().unwrap_or_default();
         self.key(kind, &tag.to_string(), parts)
+    }
+
+    /// What all keys of a kind begin with.
+    pub(crate) fn beginning(&self, kind: &str) -> String {
+        format!("{}:{kind}:", self.prefix)
+    }
+
+    /// The parts of a key of this kind, as they were before they were encoded; nothing if it is no such key.
+    pub(crate) fn parts(&self, kind: &str, key: &[u8]) -> Option<Vec<String>> {
+        let rest = std::str::from_utf8(key).ok()?.strip_prefix(&self.beginning(kind))?;
+        let (_tag, parts) = rest.strip_prefix('{')?.split_once('}')?;
+        let parts = parts.strip_prefix(':')?.split(':');
+        parts.map(|part| percent_decode_str(part).decode_utf8().ok().map(Cow::into_owned)).collect()
     }
 
     /// Whether something that begins like this may be a key of this key space.
@@ -301,6 +316,15 @@ mod tests {
             let keys = KeySpace::default();
             let key = |(tag, part): &(String, String)| keys.tagged("k", tag, &[part]);
             prop_assert_eq!(a == b, key(&a) == key(&b));
+        }
+
+        #[test]
+        fn the_parts_of_a_key_come_back(one in id(), two in id()) {
+            let keys = KeySpace::default();
+            let key = keys.sharded("k", Shard::of(&two), &[&one, "v", &two]).0;
+            prop_assert_eq!(keys.parts("k", key.as_bytes()), Some(vec![one, "v".to_owned(), two]));
+            prop_assert_eq!(keys.parts("j", key.as_bytes()), None);
+            prop_assert_eq!(KeySpace::new("cha").unwrap().parts("k", key.as_bytes()), None);
         }
 
         #[test]

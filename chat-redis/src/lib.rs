@@ -42,7 +42,7 @@ pub use users::{ProfileLayout, RedisUsers};
 pub struct Redis {
     /// The connection.
     pub service: RedisService,
-    /// Values that may vanish.
+    /// Values that may vanish. With a near tier in this process: [`Redis::tiered`].
     pub cache: Arc<RedisCache>,
     /// Rate limits.
     pub limits: Arc<RedisRateLimiter>,

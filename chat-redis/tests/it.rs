@@ -18,6 +18,7 @@ mod it {
     pub(crate) mod lost;
     pub(crate) mod presence;
     pub(crate) mod rooms;
+    pub(crate) mod tracking;
     pub(crate) mod unread;
     pub(crate) mod users;
 }
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         it::limits::trials(),
         it::presence::trials(),
         it::rooms::trials(),
+        it::tracking::trials(),
         it::unread::trials(),
         it::users::trials(),
     ];

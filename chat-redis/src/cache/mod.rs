@@ -31,6 +31,7 @@ mod lives;
 mod lookup;
 mod put;
 mod record;
+mod tracking;
 
 use std::time::Duration;
 

@@ -143,7 +143,7 @@ impl RedisService {
         found.ok_or_else(|| Error::new(Code::Unavailable).during(operation.name).with("redis", "no node"))
     }
 
-    async fn live(&self, operation: Operation) -> Result<Live> {
+    pub(super) async fn live(&self, operation: Operation) -> Result<Live> {
         let deadline = self.inner.watch.elapsed() + self.inner.timing.operation;
         let live = self.inner.main.up(deadline).await;
         live.map_err(|down| error(operation, &Failure::Down(&down), false))

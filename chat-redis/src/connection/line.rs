@@ -107,6 +107,11 @@ impl Live {
         &self.0.connection
     }
 
+    /// Which of its line's connections it is.
+    pub(super) fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
     /// Notes that a reply came.
     pub(super) fn heard(&self, now: Duration) {
         let now = millis(now);

@@ -11,7 +11,7 @@
 //! does the caller get an error, which says whether anything may have happened.
 //!
 //! What blocks has a connection of its own ([`RedisService::dedicated`]), and so has every subscription
-//! ([`RedisService::subscribe`]).
+//! ([`RedisService::subscribe`]), and whoever is told what others change ([`Tracking`]).
 //!
 //! | what happens | what is done |
 //! |---|---|
@@ -39,6 +39,7 @@ pub(crate) mod servers;
 mod services;
 mod subscription;
 mod timing;
+mod tracking;
 mod work;
 
 use std::fmt;
@@ -60,6 +61,8 @@ pub use servers::Server;
 pub use services::RedisServices;
 pub use subscription::{Event, Subscription};
 pub use timing::Timing;
+pub(crate) use tracking::Tracked;
+pub use tracking::Tracking;
 
 use crate::config::RedisConfig;
 use crate::error::{Failure, error, is_sign_in};
@@ -208,5 +211,9 @@ impl RedisService {
 
     pub(crate) fn clock(&self) -> &ServerClock {
         &self.inner.clock
+    }
+
+    pub(crate) fn shared_clock(&self) -> Arc<ServerClock> {
+        Arc::clone(&self.inner.clock)
     }
 }

@@ -110,6 +110,21 @@ impl RedisService {
     }
 }
 
+impl RedisService {
+    /// A connection of one's own to the server of [`server`](Self::server), over which `inlet` hears what is said unasked.
+    pub(super) async fn hearing(
+        &self,
+        operation: Operation,
+        inlet: impl AsyncPushSender,
+    ) -> Result<MultiplexedConnection, Refusal> {
+        let server = self.server(operation, None).await?.ok_or_else(|| Refusal::ForGood(brought()))?;
+        let sign_in = server.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let config = server.patient().set_push_sender(inlet);
+        let client = Client::open(server.info.set_redis_settings(sign_in))?;
+        Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
+    }
+}
+
 /// Keeps one subscription fed.
 struct Feed {
     service: RedisService,
@@ -173,14 +188,9 @@ impl Feed {
     }
 
     async fn attempt(&self) -> Result<Connected, Refusal> {
-        let server =
-            self.service.server(SUBSCRIBE, None).await?.ok_or_else(|| Refusal::ForGood(brought()))?;
-        let sign_in = server.info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let gone = Arc::new(Notify::new());
-        let config =
-            server.patient().set_push_sender(Inlet { outlet: self.outlet.clone(), gone: Arc::clone(&gone) });
-        let client = Client::open(server.info.set_redis_settings(sign_in))?;
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let inlet = Inlet { outlet: self.outlet.clone(), gone: Arc::clone(&gone) };
+        let mut connection = self.service.hearing(SUBSCRIBE, inlet).await?;
         connection.subscribe(&self.channels).await?;
         Ok(Connected { connection, gone })
     }
@@ -208,23 +218,23 @@ struct Connected {
     gone: Arc<Notify>,
 }
 
-struct Pause {
+pub(super) struct Pause {
     next: Duration,
     longest: Duration,
 }
 
 impl Pause {
-    fn new(timing: Timing) -> Self {
+    pub(super) fn new(timing: Timing) -> Self {
         Self { next: FIRST_PAUSE, longest: timing.longest_pause }
     }
 
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         sleep(self.next).await;
         self.next = (self.next * 2).min(self.longest);
     }
 }
 
-enum Refusal {
+pub(super) enum Refusal {
     ForNow,
     ForGood(Error),
 }

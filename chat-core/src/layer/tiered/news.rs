@@ -56,8 +56,9 @@ impl News {
     }
 
     /// Waits until nobody has the cache any more.
-    pub async fn closed(&mut self) {
-        while self.alive.changed().await.is_ok() {}
+    pub async fn closed(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
     }
 }
 
