@@ -1,5 +1,6 @@
 //! What follows from events: repeats what a crash between truth and derived state left undone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use crate::domain::{ConversationId, LastActivity, Mentions, RoomId, RoomRole, Se
 use crate::domain::{MessageKind, ReadPosition};
 use crate::error::{Code, Result};
 use crate::event::{DeleteType, Envelope, Event, MessageEdited, MessageSent, Topic};
+use crate::store::events::Delivery;
 use crate::store::rooms::RoomChange;
 use crate::store::unread::{Advance, AdvanceTo, Recorded};
 use crate::store::{ConversationStoreExt, EventConsumer, UnreadStoreExt};
@@ -43,9 +45,13 @@ impl Chat {
         if deliveries.is_empty() {
             deliveries = consumer.fetch(BATCH, wait).await?;
         }
+        let news: Vec<&MessageSent> = deliveries.iter().filter_map(news).collect();
+        // Alone, each shows whether it is the one that cannot be applied.
+        let together = news.len() > 1 && self.apply_news(&news).await.is_ok();
         let mut done = Vec::with_capacity(deliveries.len());
         for delivery in &deliveries {
             let outcome = match &delivery.event {
+                Ok(_) if together && self::news(delivery).is_some() => Ok(()),
                 Ok(envelope) => self.apply(envelope).await,
                 Err(_) => Err(Code::DataCorrupt.into()),
             };
@@ -68,12 +74,7 @@ impl Chat {
     pub async fn apply(&self, envelope: &Envelope) -> Result<()> {
         let ports = &self.inner.ports;
         match &envelope.event {
-            Event::MessageSent(sent) => {
-                if sent.seq > Seq::ZERO {
-                    ports.unread.record(&recorded(sent)).await?;
-                }
-                ports.conversations.touch_many(&[activity(sent)]).await
-            }
+            Event::MessageSent(sent) => self.apply_news(&[sent]).await,
             Event::MessageDeleted(gone) if gone.delete_type == DeleteType::ForEveryone => {
                 ports.unread.uncount_many(&gone.conversation_id, &[gone.seq]).await
             }
@@ -105,6 +106,22 @@ impl Chat {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Applies new messages: all of them are counted at once, and of each conversation only the newest moves it.
+    async fn apply_news(&self, news: &[&MessageSent]) -> Result<()> {
+        let ports = &self.inner.ports;
+        let counted = news.iter().filter(|sent| sent.seq > Seq::ZERO);
+        ports.unread.record_many(&counted.map(|sent| recorded(sent)).collect::<Vec<_>>()).await?;
+        let mut newest: BTreeMap<&ConversationId, &MessageSent> = BTreeMap::new();
+        for sent in news {
+            let known = newest.entry(&sent.conversation_id).or_insert(sent);
+            if known.seq < sent.seq {
+                *known = sent;
+            }
+        }
+        let activities: Vec<_> = newest.into_values().map(activity).collect();
+        ports.conversations.touch_many(&activities).await
     }
 
     async fn moved(
@@ -162,6 +179,14 @@ impl Chat {
             self.index_changes(conversation, &changes).await?;
         }
         Ok(())
+    }
+}
+
+/// The new message a delivery brings.
+fn news(delivery: &Delivery) -> Option<&MessageSent> {
+    match &delivery.event.as_ref().ok()?.event {
+        Event::MessageSent(sent) => Some(sent),
+        _ => None,
     }
 }
 

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::Chat;
+use super::derive::recorded;
+use super::{Chat, derived};
 use crate::domain::page::{Page, check_limit};
 use crate::domain::presence::VisiblePresence;
 use crate::domain::{
     Actor, ConversationId, ConversationKind, Member, Message, Receipts, Seq, Unread, UserId, UserProfile,
 };
 use crate::error::{Code, Error, Result};
+use crate::event::MessageSent;
 use crate::moderation::Action;
 use crate::store::conversations::{ConversationCursor, ConversationFilter, Membership};
 use crate::store::messages::Head;
+use crate::store::unread::Recorded;
 
 /// The most conversations of one page.
 pub const MAX_LIST: usize = 50;
@@ -110,9 +113,8 @@ impl Chat {
             .collect();
         let users: BTreeSet<&UserId> = places.iter().map(|(user, _)| user).collect();
         let users: Vec<UserId> = users.into_iter().cloned().collect();
-        let (heads, unread, receipts, presence, profiles) = futures::try_join!(
+        let (heads, receipts, presence, profiles) = futures::try_join!(
             ports.messages.heads(Some(&actor.user), &ids),
-            self.counts(&actor.user, &ids),
             ports.positions.receipts_many(&places),
             self.presence_if_known(actor, &users),
             self.profiles(&users),
@@ -121,6 +123,13 @@ impl Chat {
             receipts: places.into_iter().zip(receipts).collect(),
             people: users.into_iter().zip(presence.into_iter().zip(profiles)).collect(),
         };
+        // Who sends a message is about to count it, or died before: whoever sees it has it counted.
+        let news: Vec<Recorded> =
+            ids.iter().zip(&heads).filter_map(|(id, head)| known.news(&actor.user, id, head)).collect();
+        if !news.is_empty() {
+            derived("unread", ports.unread.record_many(&news).await);
+        }
+        let unread = self.counts(&actor.user, &ids).await?;
         let rows = memberships.into_iter().zip(members).zip(heads.into_iter().zip(unread));
         Ok(rows
             .map(|((membership, members), (head, unread))| known.view(membership, members, head, unread))
@@ -150,6 +159,14 @@ struct Known {
 impl Known {
     fn receipts(&self, user: &UserId, conversation: &ConversationId) -> Receipts {
         self.receipts.get(&(user.clone(), conversation.clone())).copied().unwrap_or_default()
+    }
+
+    /// The newest message, where it lies beyond all that its reader has read or written.
+    fn news(&self, user: &UserId, conversation: &ConversationId, head: &Head) -> Option<Recorded> {
+        let receipts = self.receipts(user, conversation);
+        let reached = receipts.read.seq.max(receipts.own);
+        let newest = head.message.as_ref().filter(|message| message.seq > reached)?;
+        Some(recorded(&MessageSent::from(newest)))
     }
 
     fn view(

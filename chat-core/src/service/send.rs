@@ -97,17 +97,16 @@ impl Chat {
     pub(super) async fn append(&self, new: &NewMessage) -> Result<Sent> {
         let ports = &self.inner.ports;
         let appended = ports.messages.append(new).await?;
-        if !appended.duplicate {
-            let sent = MessageSent::from(&appended.message);
-            let (recorded, activity) = (recorded(&sent), [activity(&sent)]);
-            let counting = async {
-                derived("unread", ports.unread.record(&recorded).await);
-                // Whoever sees the message sees the badge.
-                self.wrote();
-            };
-            let ((), listed) = futures::join!(counting, ports.conversations.touch_many(&activity));
-            derived("list", listed);
-        }
+        // Whoever sends again was not told that it was done: what follows may not have been, either, and repeats harmlessly.
+        let sent = MessageSent::from(&appended.message);
+        let (recorded, activity) = (recorded(&sent), [activity(&sent)]);
+        let counting = async {
+            derived("unread", ports.unread.record(&recorded).await);
+            // Whoever sees the message sees the badge.
+            self.wrote();
+        };
+        let ((), listed) = futures::join!(counting, ports.conversations.touch_many(&activity));
+        derived("list", listed);
         Ok(Sent { message: appended.message, duplicate: appended.duplicate })
     }
 

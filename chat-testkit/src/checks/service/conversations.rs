@@ -506,7 +506,7 @@ async fn a_list_costs_the_same_whatever_its_length(offer: Offer) {
     assert_eq!(cost[1], cost[0], "10 conversations against 1");
     assert_eq!(cost[2], cost[0], "50 conversations against 1");
     let calls: u64 = cost[0].values().sum();
-    assert!(calls <= 8, "{:?}", cost[0]);
+    assert!(calls <= 9, "one of them counts what is new: {:?}", cost[0]);
 }
 
 async fn a_conversation_shows_all_its_participants(offer: Offer) {
