@@ -5,6 +5,7 @@ mod ci;
 mod event_table;
 mod setup;
 mod sh;
+mod soak;
 mod test;
 mod up;
 
@@ -16,6 +17,7 @@ usage: cargo xtask <command>
   setup                  install what the tests and checks need (Debian, Ubuntu); safe to repeat
   test [args]            setup, then `cargo test --workspace --all-features [args]`
   ci                     everything a change must pass, cheapest first
+  soak [minutes]         two servers and their backends are harmed for 10 minutes while people talk; target/soak.json
   up [options]           a Redis, a MongoDB, and two servers on them which are one chat, until Ctrl-C
   check-imports          who may import whom, between crates and inside chat-core
   event-table [--check]  write, or only compare, the table of events in docs/EVENTS.md
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         ["setup"] => setup::run(),
         ["test", rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
+        ["soak"] => soak::run("10"),
+        ["soak", minutes] => soak::run(minutes),
         ["up", rest @ ..] => up::run(rest),
         ["check-imports"] => check_imports::run(),
         ["event-table"] => event_table::write(),

@@ -1,11 +1,11 @@
 //! A message's status: what all others have done with it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use chat_core::domain::page::Page;
 use chat_core::domain::{ConversationId, Message, Receipts, Seq, UserId};
 use chat_core::error::Result;
-use chat_core::service::{Chat, ConversationView};
+use chat_core::service::{Chat, ConversationView, LISTED_PARTICIPANTS};
 use futures::future::try_join_all;
 use serde::Serialize;
 
@@ -26,9 +26,11 @@ pub(crate) enum Status {
 pub(crate) struct Progress(Vec<(UserId, Receipts)>);
 
 impl Progress {
-    /// Asks for it. In conversations receipts are not announced to, nobody's progress is known.
-    async fn load(chat: &Chat, conversation: &ConversationId) -> Result<Self> {
-        let (ports, max) = (chat.ports(), chat.settings().announce_max as usize);
+    /// Asks for it. In conversations receipts are not announced to, nobody's progress is known; in those larger than a
+    /// list shows it is known to who wrote: what others' messages have reached is nothing to show.
+    async fn load(chat: &Chat, conversation: &ConversationId, wrote: bool) -> Result<Self> {
+        let ports = chat.ports();
+        let max = if wrote { chat.settings().announce_max as usize } else { LISTED_PARTICIPANTS };
         let members = ports.conversations.members(conversation, &Page::first(max.clamp(1, 1_000))).await?;
         if members.next.is_some() {
             return Ok(Self::default());
@@ -86,24 +88,37 @@ pub(crate) fn delivered_up_to(receipts: &Receipts) -> Seq {
     receipts.delivered.max(read_up_to(receipts))
 }
 
-/// Asks how far everybody is in the conversations of these messages.
+/// Asks how far everybody is in the conversations of these messages, for somebody who sees them.
 pub(crate) async fn of_messages<'a>(
     chat: &Chat,
+    viewer: &UserId,
     messages: impl IntoIterator<Item = &'a Message>,
 ) -> Result<HashMap<ConversationId, Progress>> {
-    let conversations: BTreeSet<&ConversationId> =
-        messages.into_iter().map(|message| &message.conversation_id).collect();
-    let loads = conversations.iter().map(|id| Progress::load(chat, id));
+    let mut conversations: BTreeMap<&ConversationId, bool> = BTreeMap::new();
+    for message in messages {
+        *conversations.entry(&message.conversation_id).or_default() |= is_by(viewer, message);
+    }
+    let loads = conversations.iter().map(|(id, wrote)| Progress::load(chat, id, *wrote));
     let loaded = try_join_all(loads).await?;
-    Ok(conversations.into_iter().cloned().zip(loaded).collect())
+    Ok(conversations.into_keys().cloned().zip(loaded).collect())
+}
+
+fn is_by(user: &UserId, message: &Message) -> bool {
+    message.sender_id.as_ref() == Some(user)
 }
 
 /// Asks how far everybody is in these conversations, as far as they do not show it themselves.
 pub(crate) async fn of_views(chat: &Chat, views: &[ConversationView]) -> Result<Vec<Progress>> {
     let load = async |view: &ConversationView| match Progress::shown(view) {
         Some(progress) => Ok(progress),
-        None if view.last_message.is_none() => Ok(Progress::default()),
-        None => Progress::load(chat, &view.membership.conversation.id).await,
+        None if view
+            .last_message
+            .as_ref()
+            .is_some_and(|last| is_by(&view.membership.member.user_id, last)) =>
+        {
+            Progress::load(chat, &view.membership.conversation.id, true).await
+        }
+        None => Ok(Progress::default()),
     };
     try_join_all(views.iter().map(load)).await
 }

@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ignorable("client", "browser", browser),
         ignorable("client", "suite_on_redis", suite_on_redis),
         ignorable("client", "suite_on_two_servers", suite_on_two_servers),
-        ignorable("client", "browser_on_redis", browser_on_redis),
+        ignorable("client", "browser_on_two_servers", browser_on_two_servers),
     ]
 }
 
@@ -66,34 +66,28 @@ fn suite_on_two_servers() -> Result<Completion, Failed> {
     if let Some(why) = missing("socket.io-client") {
         return without("node", why);
     }
-    match World::of_two() {
-        Ok(world) => {
-            let urls = [0, 1].map(|nth: usize| format!("http://{}", world.nodes[nth].address));
-            let about = [("CHAT_URL", urls[0].clone().into()), ("CHAT_OTHER_URLS", urls[1].clone().into())];
-            let completion = node("suite.mjs", &about)?;
-            runtime()?.block_on(world.end());
-            Ok(completion)
-        }
-        Err(Absent(why)) => without("redis,mongo", &why),
-    }
+    against_two_servers("suite.mjs", &[], |_| Vec::new())
 }
 
 fn browser() -> Result<Completion, Failed> {
-    browser_on(&["--dev"], "chat-server", &[])
+    browser_on("chat-server", |variables| against_a_server("browser.mjs", &["--dev"], variables))
 }
 
-fn browser_on_redis() -> Result<Completion, Failed> {
-    match Redis::spawn() {
-        Ok(redis) => {
-            let pid = redis.process().id().to_string();
-            let about = [("CHAT_REDIS_PID", pid.into())];
-            browser_on(&["--dev", "--redis", &redis.url()], "chat-server-on-redis", &about)
-        }
-        Err(Absent(why)) => without("redis", &why),
-    }
+/// Every second person is on another server; Redis hangs in between.
+fn browser_on_two_servers() -> Result<Completion, Failed> {
+    browser_on("chat-server-on-two", |variables| {
+        against_two_servers("browser.mjs", variables, |world| {
+            let pids = [world.nodes[0].pid(), world.redis().process().id()].map(|pid| pid.to_string().into());
+            ["CHAT_SERVER_PID", "CHAT_REDIS_PID"].into_iter().zip(pids).collect()
+        })
+    })
 }
 
-fn browser_on(arguments: &[&str], shown_in: &str, about: &[(&str, PathBuf)]) -> Result<Completion, Failed> {
+/// Hands `run` what a file that drives a browser wants to know, where there is one.
+fn browser_on(
+    shown_in: &str,
+    run: impl FnOnce(&[(&str, PathBuf)]) -> Result<Completion, Failed>,
+) -> Result<Completion, Failed> {
     if let Some(why) = missing("playwright-core") {
         return without("node", why);
     }
@@ -103,8 +97,25 @@ fn browser_on(arguments: &[&str], shown_in: &str, about: &[(&str, PathBuf)]) -> 
     let artifacts = std::env::var_os("CHAT_ARTIFACTS")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from)
         .join(shown_in);
-    let variables = [("CHAT_BROWSER", browser), ("CHAT_ARTIFACTS", artifacts)];
-    against_a_server("browser.mjs", arguments, &[&variables, about].concat())
+    run(&[("CHAT_BROWSER", browser), ("CHAT_ARTIFACTS", artifacts)])
+}
+
+/// Runs a file against two servers which are one chat; they must end well, too.
+fn against_two_servers(
+    file: &str,
+    variables: &[(&str, PathBuf)],
+    about: impl FnOnce(&World) -> Vec<(&'static str, PathBuf)>,
+) -> Result<Completion, Failed> {
+    match World::of_two() {
+        Ok(world) => {
+            let [url, other] = [0, 1].map(|nth: usize| format!("http://{}", world.nodes[nth].address));
+            let urls = [("CHAT_URL", url.into()), ("CHAT_OTHER_URLS", other.into())];
+            let completion = node(file, &[variables, &urls, &about(&world)].concat())?;
+            runtime()?.block_on(world.end());
+            Ok(completion)
+        }
+        Err(Absent(why)) => without("redis,mongo", &why),
+    }
 }
 
 /// Runs a file against a server of its own, which must end well, too; one of the files ends it.

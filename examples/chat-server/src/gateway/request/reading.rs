@@ -261,7 +261,7 @@ pub(super) type Shown = Box<RawValue>;
 /// Messages as the caller sees them, with their status.
 pub(super) async fn shown(caller: &Caller, messages: &[Message]) -> Result<Vec<Shown>> {
     let (chat, viewer) = (&caller.app.chat, caller.conn.user());
-    let progress: HashMap<ConversationId, Progress> = status::of_messages(chat, messages).await?;
+    let progress: HashMap<ConversationId, Progress> = status::of_messages(chat, viewer, messages).await?;
     let (now, unknown) = (chat.now(), Progress::default());
     let show = |message: &Message| {
         let status = progress.get(&message.conversation_id).unwrap_or(&unknown).status(message);

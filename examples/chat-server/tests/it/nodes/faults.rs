@@ -22,7 +22,7 @@ use crate::it::support::http;
 use crate::it::support::run::{ignorable, without};
 
 /// Longer than a lease.
-const LONG: Duration = Duration::from_secs(6);
+pub(super) const LONG: Duration = Duration::from_secs(6);
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -147,19 +147,26 @@ async fn redis_goes(world: World, comes_back: fn(&Redis)) {
         comes_back(world.redis());
     };
     let storm = endure(&world, USUAL, harm).await;
-    recovered(&world).await;
+    resynchronised(&world).await;
     drop(storm);
     world.end().await;
 }
 
-/// Every server says that it is whole again, and has compared what it has with the truth for it.
-async fn recovered(world: &World) {
+/// Every server says that it is whole again.
+pub(super) async fn recovered(world: &World) {
     for node in &world.nodes {
         until("the server to be whole", || async {
             let health = http::get(node, "/health").await.json();
             health["status"] == "ok" && health["checks"]["recovery"]["status"] == "ok"
         })
         .await;
+    }
+}
+
+/// Every server has compared what it has with the truth, and is whole again.
+async fn resynchronised(world: &World) {
+    recovered(world).await;
+    for node in &world.nodes {
         let metrics = http::get(node, "/metrics").await.body;
         let count = metrics.lines().find_map(|line| line.strip_prefix("chat_recoveries_total "));
         assert!(count.is_some_and(|count| count != "0"), "{count:?}");
@@ -174,7 +181,7 @@ async fn redis_hangs(world: World) {
         world.redis().resume();
     };
     let storm = endure(&world, USUAL, harm).await;
-    recovered(&world).await;
+    resynchronised(&world).await;
     drop(storm);
     world.end().await;
 }

@@ -6,6 +6,7 @@
 mod faults;
 mod one_chat;
 mod roamer;
+mod soak;
 mod storm;
 mod watched;
 pub(super) mod world;
@@ -14,5 +15,6 @@ use libtest_mimic::Trial;
 
 /// Every trial of this topic.
 pub(crate) fn trials() -> Vec<Trial> {
-    one_chat::trials().into_iter().chain(faults::trials()).chain(watched::trials()).collect()
+    let usual = one_chat::trials().into_iter().chain(faults::trials()).chain(watched::trials());
+    usual.chain(soak::trials()).collect()
 }

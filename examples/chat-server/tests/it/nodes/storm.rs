@@ -98,6 +98,16 @@ impl Storm {
         }
     }
 
+    /// How much was acknowledged so far.
+    pub(super) fn acknowledged(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// How often somebody connected.
+    pub(super) fn connections(&self) -> usize {
+        self.people.iter().map(|one| one.heard("newMessage").len()).sum()
+    }
+
     /// Everything that was acknowledged is in everybody's history, once and in order; live, too, where nobody was cut; what
     /// is unread is what a recount says; who is here is who is online.
     pub(super) async fn is_whole(&mut self) {

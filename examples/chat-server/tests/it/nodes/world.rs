@@ -73,6 +73,13 @@ impl World {
         self.nodes.len() - 1
     }
 
+    /// A new server takes the place of one that has ended.
+    pub(crate) fn replace(&mut self, nth: usize) {
+        self.start();
+        self.nodes.swap_remove(nth);
+        self.addresses.lock().unwrap().swap_remove(nth);
+    }
+
     /// Where the truth is, with the database of this world.
     pub(crate) fn mongo_url(&self) -> String {
         let url = self.mongo.url();
