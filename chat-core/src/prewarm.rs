@@ -1,11 +1,17 @@
 //! [`Prewarmer`]: fills the profile cache before anybody asks, within a budget (seed 002).
 
+mod active;
+mod seconds;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+pub use active::{ACTIVE_WITHIN, PrewarmEnd, PrewarmProgress, PrewarmReport};
+
+use crate::clock::{Clock, ClockExt, SystemClock};
 use crate::domain::{UserId, UserProfile};
 use crate::store::{UserSource, UserStore};
 
@@ -28,10 +34,18 @@ impl Default for PrewarmOptions {
     }
 }
 
-/// What a warming did. Every user it was given is counted once, in one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+/// What a warming did. Every user it was given is counted once, as processed or as left out.
+///
+/// ```
+/// # use chat_core::prewarm::Prewarmed;
+/// let json = serde_json::to_value(Prewarmed::default()).unwrap();
+/// assert_eq!(json["duration"], "0.00s");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Prewarmed {
+    /// Users it was done with: those there, cached, missing and errors together.
+    pub processed: u64,
     /// Users who were in the cache already.
     pub there: u64,
     /// Users brought into it, or for whom it had something newer by then.
@@ -40,12 +54,35 @@ pub struct Prewarmed {
     pub missing: u64,
     /// Users who could not be asked for, or not be kept.
     pub errors: u64,
-    /// Users left out, beyond the budget.
+    /// Users left out, beyond the budget. Who takes part in conversations that were not looked at is not counted.
     pub left_out: u64,
+    /// How long it took, pauses included; in JSON in seconds, as in seed 002: `"47.32s"`.
+    #[serde(with = "seconds")]
+    pub duration: Duration,
 }
 
-/// Fills the profile cache before anybody asks: seed 002's `SmartCachePrewarmer`. Whose profiles those are is the host's to say:
-/// the people of conversations of late, most likely first.
+impl Prewarmed {
+    /// Takes in what one batch came to.
+    fn add(&mut self, batch: Self) {
+        self.there += batch.there;
+        self.cached += batch.cached;
+        self.missing += batch.missing;
+        self.errors += batch.errors;
+        self.processed = self.there + self.cached + self.missing + self.errors;
+    }
+}
+
+/// What is remembered from one batch to the next.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Whether the truth was asked already.
+    asked: bool,
+    /// How many failures there were since it last went well.
+    in_a_row: u32,
+}
+
+/// Fills the profile cache before anybody asks: seed 002's `SmartCachePrewarmer`. Whose profiles those are is the host's to say
+/// ([`warm`](Self::warm)), or they are those of the people of conversations of late ([`warm_active`](Self::warm_active)).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -66,12 +103,20 @@ pub struct Prewarmer {
     users: Arc<dyn UserStore>,
     source: Arc<dyn UserSource>,
     options: PrewarmOptions,
+    clock: Arc<dyn Clock>,
 }
 
 impl Prewarmer {
     /// From this truth into this cache.
     pub fn new(users: Arc<dyn UserStore>, source: Arc<dyn UserSource>, options: PrewarmOptions) -> Self {
-        Self { users, source, options }
+        Self { users, source, options, clock: Arc::new(SystemClock) }
+    }
+
+    /// The same by another clock: pauses and durations.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Brings these users into the cache, in order, each once. What is in it already costs the truth nothing; what fails is
@@ -79,6 +124,7 @@ impl Prewarmer {
     ///
     /// Dropping it ends it. It is meant to run beside everything else.
     pub async fn warm(&self, users: impl IntoIterator<Item = UserId>) -> Prewarmed {
+        let began = self.clock.now();
         let (mut seen, mut chosen, mut done) = (HashSet::new(), Vec::new(), Prewarmed::default());
         // What is left out is counted, not kept.
         for user in users {
@@ -89,29 +135,42 @@ impl Prewarmer {
             }
         }
         drop(seen);
-        let (mut in_a_row, mut asked) = (0, false);
+        let mut pace = Pace::default();
         let mut batches = chosen.chunks(self.options.batch.max(1));
         for batch in batches.by_ref() {
-            let missing = self.not_there(batch).await;
-            done.there += (batch.len() - missing.len()) as u64;
-            if missing.is_empty() {
-                continue;
-            }
-            if asked {
-                tokio::time::sleep(self.options.pause).await;
-            }
-            asked = true;
-            match self.fill(&missing, &mut done).await {
-                Ok(()) => in_a_row = 0,
-                Err(()) => in_a_row += 1,
-            }
-            if in_a_row >= self.options.failures.max(1) {
+            done.add(self.batch(batch, &mut pace).await);
+            if self.is_enough(pace.in_a_row) {
                 break;
             }
         }
-        done.errors += batches.map(<[_]>::len).sum::<usize>() as u64;
-        metrics::counter!("chat_prewarmed_total").increment(done.cached);
+        let errors = batches.map(<[_]>::len).sum::<usize>() as u64;
+        done.add(Prewarmed { errors, ..Prewarmed::default() });
+        done.duration = self.clock.now().since(began);
         tracing::info!(?done, "profiles are prewarmed");
+        done
+    }
+
+    /// Whether so many failures in a row end it.
+    fn is_enough(&self, in_a_row: u32) -> bool {
+        in_a_row >= self.options.failures.max(1)
+    }
+
+    /// Brings one batch into the cache, as soon as the truth had its peace. Dropped, it counts nobody.
+    async fn batch(&self, batch: &[UserId], pace: &mut Pace) -> Prewarmed {
+        let missing = self.not_there(batch).await;
+        let mut done = Prewarmed { there: (batch.len() - missing.len()) as u64, ..Prewarmed::default() };
+        if missing.is_empty() {
+            return done;
+        }
+        if pace.asked {
+            self.clock.sleep(self.options.pause).await;
+        }
+        pace.asked = true;
+        match self.fill(&missing, &mut done).await {
+            Ok(()) => pace.in_a_row = 0,
+            Err(()) => pace.in_a_row += 1,
+        }
+        metrics::counter!("chat_prewarmed_total").increment(done.cached);
         done
     }
 
@@ -193,48 +252,65 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_are_counted_and_three_in_a_row_end_it() {
-        let memory = memory(0).await;
+        let memory = memory(0, &ManualClock::default()).await;
         let shaky = Shaky(Mutex::new(vec![true, false, false, false, true, false, false, true]));
         let options = PrewarmOptions { batch: 10, ..PrewarmOptions::default() };
         let prewarmer = Prewarmer::new(Arc::clone(&memory.users) as _, Arc::new(shaky), options);
         let done = prewarmer.warm((0..100).map(user)).await;
-        let expected = Prewarmed { cached: 20, errors: 80, ..Prewarmed::default() };
-        assert_eq!(done, expected, "two batches of ten came; the last two were not asked for");
+        let expected = Prewarmed { processed: 100, cached: 20, errors: 80, ..Prewarmed::default() };
+        assert_eq!(
+            Prewarmed { duration: Duration::ZERO, ..done },
+            expected,
+            "two batches of ten came; the last two were not asked for"
+        );
     }
 
     fn user(n: usize) -> UserId {
         UserId::new(format!("u{n}")).unwrap()
     }
 
-    async fn memory(known: usize) -> Memory {
-        let memory = Memory::new(Arc::new(ManualClock::default()));
+    async fn memory(known: usize, clock: &ManualClock) -> Memory {
+        let memory = Memory::new(Arc::new(clock.clone()));
         let profiles: Vec<_> =
             (0..known).map(|n| UserProfile::new(user(n), "Ada", Timestamp::EPOCH)).collect();
         memory.source.create_many(&profiles).await.unwrap();
         memory
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn everybody_is_counted_once_within_the_budget() {
-        let memory = memory(1_200).await;
+        let clock = ManualClock::default();
+        let memory = memory(1_200, &clock).await;
         memory.users.put_many(&[UserProfile::new(user(7), "Ada", Timestamp::EPOCH)]).await.unwrap();
-        let options = PrewarmOptions { most: 2_000, ..PrewarmOptions::default() };
-        let prewarmer =
-            Prewarmer::new(Arc::clone(&memory.users) as _, Arc::clone(&memory.source) as _, options);
+        let options = PrewarmOptions { most: 2_000, pause: Duration::ZERO, ..PrewarmOptions::default() };
+        let prewarmer = |options| {
+            Prewarmer::new(Arc::clone(&memory.users) as _, Arc::clone(&memory.source) as _, options)
+                .with_clock(Arc::new(clock.clone()))
+        };
         let everybody = || (0..2_500).map(user).chain((0..10).map(user));
-        let done = prewarmer.warm(everybody()).await;
-        let expected = Prewarmed { there: 1, cached: 1_199, missing: 800, errors: 0, left_out: 500 };
+        let done = prewarmer(options).warm(everybody()).await;
+        let expected = Prewarmed {
+            processed: 2_000,
+            there: 1,
+            cached: 1_199,
+            missing: 800,
+            left_out: 500,
+            ..Prewarmed::default()
+        };
         assert_eq!(done, expected);
         let known: Vec<_> = (0..1_200).map(user).collect();
         assert!(memory.users.get_many(&known).await.unwrap().iter().all(Option::is_some));
+        let options = PrewarmOptions::default();
+        let prewarmer = prewarmer(options);
         let mut again = Box::pin(prewarmer.warm((0..1_000).map(user)));
         let again = again.as_mut().now_or_never().expect("what is there costs nothing, nor any time");
         assert_eq!(again.there, 1_000);
         let mut new = Box::pin(prewarmer.warm((2_000..3_100).map(user)));
         assert!(new.as_mut().now_or_never().is_none(), "the truth has peace after the first batch");
-        tokio::time::advance(options.pause).await;
+        clock.advance(options.pause);
         assert!(new.as_mut().now_or_never().is_none(), "and after the second");
-        tokio::time::advance(options.pause).await;
-        assert_eq!(new.as_mut().now_or_never().expect("three batches").missing, 1_100);
+        clock.advance(options.pause);
+        let done = new.as_mut().now_or_never().expect("three batches");
+        assert_eq!((done.missing, done.duration), (1_100, Duration::from_secs(3)));
     }
 }
