@@ -1,24 +1,32 @@
 //! What the server was told: arguments first, then the environment, and every problem at once.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use chat_core::config::{Env, Secret};
 use chat_core::error::{Code, Error, Result};
+use chat_core::prewarm::{ACTIVE_WITHIN, PrewarmOptions};
 use chat_core::service::ChatSettings;
 use chat_mongo::MongoConfig;
 use chat_redis::RedisConfig;
 
 use crate::auth::{Auth, Realm};
+use crate::options::Prewarm;
 use crate::wiring::Places;
 
 /// Where the server listens unless told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
+
+/// The most people asked for at once.
+const MAX_PREWARM_BATCH: usize = 10_000;
 
 /// What `--help` says.
 pub const HELP: &str = "\
 The chat reference server: Socket.IO and a web page. Starts with nothing installed.
 
     chat-server [--option value | --option=value]...
+    chat-server prewarm --redis URL --mongo URL [--days 7] [--most 10000] [--batch 500] [--pause-ms 1500] [--resume FILE]
 
     --listen ADDRESS        where to listen (127.0.0.1:3000; port 0 takes a free one)
     --jwt-secret SECRET     the secret tokens are signed with (HS256)
@@ -31,17 +39,46 @@ The chat reference server: Socket.IO and a web page. Starts with nothing install
     --mongo URL             where messages, conversations, members, positions, files and users live:
                             mongodb://host:port/database of a replica set; in memory without it.
                             Any number of servers with the same --redis and --mongo are one chat
+    --prewarm-days N        once it serves, bring the profiles of people in conversations with a message within N days
+                            into the cache; not without it. --prewarm-most, --prewarm-batch, --prewarm-pause-ms as below
     --kafka BROKERS         not built into this version yet
     --help, --version
+
+prewarm does that by hand, and ends: at most so many people, so many at a time, with a pause between, the most recent
+conversations first. It prints what it did as JSON. With --resume it keeps in FILE how far it is, and goes on from there
+after Ctrl-C, a failure or a crash; FILE is gone once nobody is left.
 
 Each option is also an environment variable: --jwt-secret is CHAT_JWT_SECRET. An argument wins.
 The rules of the chat come from the environment alone: CHAT_MAX_MEMBERS, CHAT_DELETE_WINDOW_SECONDS,
 CHAT_TYPING_TIMEOUT_SECONDS, CHAT_TYPING_DEBOUNCE_SECONDS, CHAT_PRESENCE_LEASE_SECONDS,
 CHAT_IDLE_AFTER_SECONDS, CHAT_ANNOUNCE_MAX. RUST_LOG sets what is logged.";
 
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// To serve, until told to stop.
+    Serve,
+    /// To bring profiles into the cache, and end.
+    Prewarm(ByHand),
+}
+
+/// Profiles are brought into the cache by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByHand {
+    /// Whose.
+    pub plan: Prewarm,
+    /// Where it is kept how far it is, to go on from there.
+    pub resume: Option<PathBuf>,
+}
+
+/// The options of `prewarm` that have a longer name elsewhere.
+const OF_PREWARM: [&str; 5] = ["CHAT_DAYS", "CHAT_MOST", "CHAT_BATCH", "CHAT_PAUSE_MS", "CHAT_RESUME"];
+
 /// What the server was told.
 #[derive(Debug)]
 pub struct Config {
+    /// What is to be done.
+    pub task: Task,
     /// Where to listen.
     pub listen: SocketAddr,
     /// How tokens are checked.
@@ -54,6 +91,8 @@ pub struct Config {
     pub settings: ChatSettings,
     /// Where backends are.
     pub places: Places,
+    /// Whose profiles a server brings into the cache before anybody asks.
+    pub prewarm: Option<Prewarm>,
 }
 
 impl Config {
@@ -67,11 +106,18 @@ impl Config {
     ) -> Result<Self> {
         // Variables of the project's own tests are nobody's mistake.
         let variables = variables.into_iter().filter(|(name, _)| !name.starts_with("CHAT_TEST_"));
-        let (arguments, stray) = pairs(arguments);
+        let mut arguments = arguments.into_iter().peekable();
+        let is_prewarm = arguments.next_if(|first| first == "prewarm").is_some();
+        let (mut arguments, stray) = pairs(arguments);
+        for (name, _) in arguments.iter_mut().filter(|(name, _)| is_prewarm && OF_PREWARM.contains(&&**name))
+        {
+            name.insert_str("CHAT_".len(), "PREWARM_");
+        }
         let mut env = Env::from_pairs("CHAT", variables.chain(arguments));
         let listen = env.get("LISTEN", DEFAULT_LISTEN);
         let settings = ChatSettings::read(&mut env);
         let places = places(&mut env);
+        let (task, prewarm) = tasks(&mut env, is_prewarm, &places);
         let (auth, dev, made_up_secret) = sign_in(&mut env);
         if dev && !listen.ip().is_loopback() {
             let what =
@@ -81,7 +127,7 @@ impl Config {
         finish(env, stray)?;
         // Without a problem there is a key.
         let auth = auth.ok_or_else(|| Error::invalid(Code::ConfigInvalid, "no key to check tokens with"))?;
-        Ok(Self { listen, auth, dev, made_up_secret, settings, places })
+        Ok(Self { task, listen, auth, dev, made_up_secret, settings, places, prewarm })
     }
 }
 
@@ -107,6 +153,37 @@ fn pairs(arguments: impl IntoIterator<Item = String>) -> (Vec<(String, String)>,
 /// Whether an argument is the value of the option before it. A key in PEM begins with dashes too.
 fn is_value(argument: &str) -> bool {
     !argument.starts_with("--") || argument.starts_with("-----BEGIN")
+}
+
+/// What is to be done, and whose profiles a server brings into the cache.
+fn tasks(env: &mut Env, is_prewarm: bool, places: &Places) -> (Task, Option<Prewarm>) {
+    let usual = PrewarmOptions::default();
+    let days: Option<u32> = env.optional("PREWARM_DAYS");
+    let options = PrewarmOptions {
+        most: env.get("PREWARM_MOST", usual.most),
+        batch: env.get("PREWARM_BATCH", usual.batch),
+        pause: env.optional("PREWARM_PAUSE_MS").map_or(usual.pause, Duration::from_millis),
+        ..usual
+    };
+    let resume: Option<PathBuf> = env.optional("PREWARM_RESUME");
+    if !(1..=MAX_PREWARM_BATCH).contains(&options.batch) {
+        env.problem("PREWARM_BATCH", "must be 1 to 10000");
+    }
+    let plan = |within| Prewarm { within, options };
+    let asked = days.map(|days| plan(Duration::from_secs(u64::from(days) * 24 * 60 * 60)));
+    if !is_prewarm {
+        if resume.is_some() {
+            env.problem("PREWARM_RESUME", "only prewarm goes on where it was");
+        }
+        return (Task::Serve, asked);
+    }
+    if places.redis.is_none() {
+        env.problem("REDIS", "prewarm needs it: profiles are cached there");
+    }
+    if places.mongo.is_none() {
+        env.problem("MONGO", "prewarm needs it: conversations and profiles are there");
+    }
+    (Task::Prewarm(ByHand { plan: asked.unwrap_or_else(|| plan(ACTIVE_WITHIN)), resume }), None)
 }
 
 fn places(env: &mut Env) -> Places {
@@ -255,6 +332,38 @@ mod tests {
             told.contains("1 argument(s)") && !told.contains("hunter2") && !told.contains("CHAT_TEST"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn profiles_are_prewarmed_when_asked_for() {
+        let places = ["--redis", "redis://localhost", "--mongo", "mongodb://localhost/chat"];
+        assert_eq!(read(&places, &[]).unwrap().prewarm, None);
+        let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+        let asked = read(&["--prewarm-days", "3", "--prewarm-most=9"], &[]).unwrap();
+        let options = PrewarmOptions { most: 9, ..PrewarmOptions::default() };
+        assert_eq!((asked.task, asked.prewarm), (Task::Serve, Some(Prewarm { within: days(3), options })));
+        let by_hand = |arguments: &[&str], variables: &[(&str, &str)]| {
+            let config = read(&[&["prewarm"], arguments, &places].concat(), variables).unwrap();
+            assert_eq!(config.prewarm, None);
+            let Task::Prewarm(by_hand) = config.task else { panic!("{:?}", config.task) };
+            (by_hand.plan.within, by_hand.plan.options, by_hand.resume)
+        };
+        assert_eq!(by_hand(&[], &[]), (days(7), PrewarmOptions::default(), None));
+        let options =
+            PrewarmOptions { most: 9, batch: 4, pause: Duration::ZERO, ..PrewarmOptions::default() };
+        assert_eq!(
+            by_hand(
+                &["--days", "2", "--most", "9", "--batch=4", "--pause-ms", "0", "--resume", "place"],
+                &[("CHAT_PREWARM_DAYS", "5"), ("CHAT_JWT_SECRET", "s"), ("CHAT_LISTEN", "0.0.0.0:3000")],
+            ),
+            (days(2), options, Some(PathBuf::from("place")))
+        );
+        let told = problems(&["prewarm", "--batch", "0"], &[]);
+        for part in ["CHAT_REDIS: prewarm needs it", "CHAT_MONGO: prewarm needs it", "CHAT_PREWARM_BATCH"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(problems(&["--prewarm-resume", "place"], &[]).contains("only prewarm"));
+        assert!(problems(&["--days", "3"], &[]).contains("CHAT_DAYS"), "that is an option of prewarm alone");
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub mod logs;
 pub mod metrics;
 pub mod options;
 mod presence;
+pub mod prewarm;
 mod recovery;
 pub mod wiring;
 
@@ -107,6 +108,9 @@ impl Server {
         tasks.spawn(recovery::run(Arc::clone(&app), app.phases()));
         tasks.spawn(presence::ticks(Arc::clone(&app), app.phases()));
         tasks.spawn(upkeep(app.phases()));
+        if let Some(plan) = app.options.prewarm {
+            tasks.spawn(prewarm::beside(Arc::clone(&app), plan, app.phases()));
+        }
         Ok(Self { app, io, socket_io, background: Mutex::new(Some(background)), tasks: Mutex::new(tasks) })
     }
 

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use chat_core::error::Error;
-use chat_server::config::{Config, HELP};
-use chat_server::wiring;
-use chat_server::{Options, Server, logs};
+use chat_core::prewarm::PrewarmEnd;
+use chat_server::config::{ByHand, Config, HELP, Task};
+use chat_server::wiring::{self, Places};
+use chat_server::{Options, Server, logs, prewarm};
 use tokio::net::TcpListener;
 
 fn main() -> ExitCode {
@@ -30,17 +31,25 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(config: Config) -> ExitCode {
-    match serve(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!(%error, "the server could not go on");
-            ExitCode::FAILURE
-        }
-    }
+    let ended = match &config.task {
+        Task::Prewarm(task) => prewarm_by_hand(task, &config.places).await,
+        Task::Serve => serve(config).await.map(|()| ExitCode::SUCCESS),
+    };
+    ended.unwrap_or_else(|error| {
+        tracing::error!(%error, "it could not go on");
+        ExitCode::FAILURE
+    })
+}
+
+async fn prewarm_by_hand(task: &ByHand, places: &Places) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let report = prewarm::by_hand(task, places, told_to_stop()?).await?;
+    println!("{}", serde_json::to_string(&report)?);
+    let is_done = matches!(report.end, PrewarmEnd::Finished | PrewarmEnd::Budget);
+    Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    let options = Options::default().with_dev(config.dev);
+    let options = Options::default().with_dev(config.dev).with_prewarm(config.prewarm);
     let listener = TcpListener::bind(config.listen).await?;
     let address = listener.local_addr()?;
     let wired = wiring::chat(config.settings, &config.places).await?;

@@ -2,12 +2,22 @@
 
 use std::time::Duration;
 
+use chat_core::prewarm::PrewarmOptions;
 use chat_core::store::limits::Limit;
 
 /// The largest event, in bytes of JSON.
 pub const MAX_EVENT: usize = 64 * 1024;
 /// The largest frame and the largest polling body, in bytes. A larger one ends its socket.
 pub const MAX_FRAME: usize = 256 * 1024;
+
+/// Whose profiles are brought into the cache before anybody asks for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prewarm {
+    /// Those of the people in conversations with a message within this time.
+    pub within: Duration,
+    /// How much it may do.
+    pub options: PrewarmOptions,
+}
 
 /// The numbers a gateway runs by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +51,8 @@ pub struct Options {
     pub drain_grace: Duration,
     /// How long a user stays online without a socket while another server of the same chat may take over: 10 s.
     pub handover: Duration,
+    /// Whose profiles are brought into the cache once it serves: nobody's.
+    pub prewarm: Option<Prewarm>,
 }
 
 impl Default for Options {
@@ -60,6 +72,7 @@ impl Default for Options {
             tick: Duration::from_secs(1),
             drain_grace: Duration::from_millis(300),
             handover: Duration::from_secs(10),
+            prewarm: None,
         }
     }
 }
@@ -69,6 +82,13 @@ impl Options {
     #[must_use]
     pub fn with_dev(mut self, dev: bool) -> Self {
         self.dev = dev;
+        self
+    }
+
+    /// The same, with the profiles of these people in the cache, or with nobody's.
+    #[must_use]
+    pub fn with_prewarm(mut self, prewarm: Option<Prewarm>) -> Self {
+        self.prewarm = prewarm;
         self
     }
 }

@@ -131,7 +131,7 @@ pub async fn chat(settings: ChatSettings, places: &Places) -> Result<Wired> {
 }
 
 /// The truth, as soon as it is there.
-async fn truth(config: &MongoConfig) -> Result<Mongo> {
+pub(crate) async fn truth(config: &MongoConfig) -> Result<Mongo> {
     loop {
         let connected = async {
             let mongo = Mongo::connect(config).await?;

@@ -32,6 +32,7 @@ mod it {
     pub(crate) mod nodes;
     pub(crate) mod ops;
     pub(crate) mod presence;
+    pub(crate) mod prewarm;
     pub(crate) mod privacy;
     pub(crate) mod redis;
     pub(crate) mod restart;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         it::restart::trials(),
         it::redis::trials(),
         it::nodes::trials(),
+        it::prewarm::trials(),
         it::ops::trials(),
         it::conformance::trials(),
     ];

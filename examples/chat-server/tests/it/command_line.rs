@@ -108,7 +108,9 @@ async fn variables_are_options_too_and_an_argument_wins() {
 async fn help_and_version_are_answers() {
     let (code, said) = refused(&["--help"], &[]).await;
     assert_eq!(code, Some(0));
-    for option in ["--listen", "--jwt-secret", "--jwt-public-key", "--dev", "--redis", "--mongo", "--kafka"] {
+    for option in
+        ["--listen", "--jwt-secret", "--jwt-public-key", "--dev", "--redis", "--mongo", "--kafka", "prewarm"]
+    {
         assert!(said.contains(option), "{option}: {said}");
     }
     let (code, said) = refused(&["--version"], &[]).await;

@@ -34,11 +34,16 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// No server yet, and backends of their own.
+    pub(crate) fn empty() -> Result<Self, Absent> {
+        let redis = Redis::spawn_with(&RedisOptions::default().append_only())?;
+        let world = Self::on(&redis.url())?;
+        Ok(Self { redis: Some(redis), ..world })
+    }
+
     /// Two servers on backends of their own.
     pub(crate) fn of_two() -> Result<Self, Absent> {
-        let redis = Redis::spawn_with(&RedisOptions::default().append_only())?;
-        let mut world = Self::on(&redis.url())?;
-        world.redis = Some(redis);
+        let mut world = Self::empty()?;
         for _ in 0..2 {
             world.start();
         }

@@ -80,8 +80,7 @@ impl Server {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid())]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM could not be sent");
+        self.process.signal("TERM");
     }
 
     /// Kills it, as a power cut would.
@@ -182,7 +181,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn server(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    /// The program with these arguments, whatever it is to do.
+    pub(crate) fn server(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::of_ours(env!("CARGO_BIN_EXE_chat-server"), arguments, variables)
     }
 
@@ -217,6 +217,18 @@ impl Process {
             end.send_replace(dying.lock().unwrap().wait().ok());
         });
         Self { pid, child, output, first_line: Mutex::new(first_line), ended }
+    }
+
+    /// The first line it writes to its standard output.
+    pub(crate) fn first_line(&self) -> String {
+        let line = self.first_line.lock().unwrap().recv_timeout(DEADLINE);
+        line.unwrap_or_else(|_| panic!("nothing on standard output; it said:\n{}", self.text()))
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.pid)]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{signal} could not be sent");
     }
 
     /// Everything it has written so far.
