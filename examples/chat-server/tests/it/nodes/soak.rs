@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
+use chat_core::clock::{Clock, SystemClock};
 use chat_testkit::Absent;
 use libtest_mimic::{Completion, Trial};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::faults::{LONG, recovered};
 use super::storm::{Said, Size, Storm};
@@ -65,25 +66,25 @@ async fn soak(mut world: World, time: Duration) {
     let seed: u64 = std::env::var("CHAT_TEST_SEED")
         .map_or_else(|_| rand::random(), |seed| seed.parse().expect("CHAT_TEST_SEED is a number"));
     println!("harm is done in the order of CHAT_TEST_SEED={seed}");
-    let (start, mut order) = (Instant::now(), StdRng::seed_from_u64(seed));
+    let (start, mut order) = (SystemClock.now(), StdRng::seed_from_u64(seed));
     let (mut rounds, mut coming) = (Vec::new(), Vec::new());
     let mut storm = Storm::gather(&world, PEOPLE).await;
-    while start.elapsed() < time {
+    while SystemClock.now().since(start) < time {
         let harm = coming.pop().unwrap_or_else(|| {
             coming = HARMS.to_vec();
             coming.shuffle(&mut order);
             coming.pop().expect("some harm")
         });
-        let began = Instant::now();
+        let began = SystemClock.now();
         storm.while_talking(async |said| harm.is_done(&mut world, said).await).await;
-        let talked = began.elapsed();
+        let talked = SystemClock.now().since(began);
         storm.is_whole().await;
         recovered(&world).await;
         let resident: Vec<u64> = world.nodes.iter().map(|node| resident_kib(node.pid())).collect();
         let round = json!({
             "harm": harm,
             "talkedMs": talked.as_millis(),
-            "wholeMs": (began.elapsed() - talked).as_millis(),
+            "wholeMs": (SystemClock.now().since(began) - talked).as_millis(),
             "acknowledged": storm.acknowledged(),
             "residentKiB": resident,
         });
@@ -92,7 +93,7 @@ async fn soak(mut world: World, time: Duration) {
     }
     let report = json!({
         "seed": seed,
-        "seconds": start.elapsed().as_secs(),
+        "seconds": SystemClock.now().since(start).as_secs(),
         "people": PEOPLE.talkers + PEOPLE.listeners,
         "acknowledged": storm.acknowledged(),
         "connections": storm.connections(),
