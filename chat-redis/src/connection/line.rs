@@ -179,6 +179,10 @@ impl Line {
             };
             if begin {
                 self.begin(None);
+                // In a runtime that is ending nothing begins.
+                if matches!(&*self.state.borrow(), State::Idle) {
+                    return Err(why);
+                }
             } else if timeout(deadline.saturating_sub(now), states.changed()).await.is_err() {
                 return Err(why);
             }

@@ -9,6 +9,8 @@ use chat_testkit::server::{Redis, RedisOptions, free_port};
 use chat_testkit::wait::eventually;
 use chat_testkit::{Absent, trials};
 
+use tokio::sync::oneshot;
+
 use super::{ask, command, config, connect, ms};
 
 trials! { needs "redis":
@@ -25,6 +27,7 @@ trials! { needs "redis":
     a_full_server_refuses_at_once,
     a_script_that_fails_half_way_may_have_happened,
     a_runtime_that_ends_takes_no_service_with_it,
+    an_operation_in_a_runtime_that_is_ending_ends,
     the_last_clone_ends_the_connections,
     a_closed_service_refuses,
     long_replies_hold_nobody_up,
@@ -271,6 +274,31 @@ async fn a_runtime_that_ends_takes_no_service_with_it() -> Result<(), Absent> {
     .unwrap();
     server.resume();
     assert!(ask::<i64>(&service, &["INCR", "n"]).await.is_ok());
+    Ok(())
+}
+
+async fn an_operation_in_a_runtime_that_is_ending_ends() -> Result<(), Absent> {
+    let server = Redis::find_or_spawn()?;
+    let service = RedisService::lazy(&config(&server)).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (ending, is_ending) = oneshot::channel::<()>();
+    let (begun, has_begun) = oneshot::channel();
+    let (told, answer) = oneshot::channel();
+    // It is dropped, and `ending` with it, when the runtime has begun to end.
+    runtime.spawn(async move {
+        std::future::pending::<()>().await;
+        drop(ending);
+    });
+    runtime.spawn(async move {
+        begun.send(()).unwrap();
+        let ended = tokio::task::block_in_place(|| is_ending.blocking_recv());
+        assert!(ended.is_err(), "nothing is ever sent");
+        let _ = told.send(ask::<String>(&service, &["PING"]).await);
+    });
+    has_begun.await.unwrap();
+    runtime.shutdown_background();
+    let answer = tokio::time::timeout(ms(10_000), answer).await.expect("it does not ask for ever");
+    assert_eq!(answer.expect("it is told").unwrap_err().code(), Code::Unavailable);
     Ok(())
 }
 
