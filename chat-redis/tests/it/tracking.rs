@@ -158,8 +158,12 @@ async fn whatever_another_process_changes_is_heard() -> Result<(), Absent> {
             }
         }
         eventually(format!("news of change {change}"), async || {
-            let truth = two.far.get_many(s, &keys).await.ok()?;
             let read = two.near.get_many(s, &keys).await.ok()?;
+            if ![0, 2, 6].contains(&change) {
+                // Whoever asks Redis may write there what this would hear of.
+                return (read.values == [None]).then_some(());
+            }
+            let truth = two.far.get_many(s, &keys).await.ok()?;
             (read.values == truth.values && read.left == truth.left).then_some(())
         })
         .await;
