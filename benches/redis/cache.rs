@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_benches::{Act, Goal, Reference, Row, Stage, acting, measure};
+use chat_core::clock::{SystemClock, Timestamp};
+use chat_core::layer::{Tiered, TieredOptions};
+use chat_core::memory::MemoryCache;
 use chat_core::store::cache::{Cache, CacheEntry, CacheExt, CacheScope, Put};
 use redis::AsyncTypedCommands;
 
@@ -24,7 +27,7 @@ fn main() {
         }
         let _: () = stage.raw.clone().set("plain", &VALUE[..]).await.unwrap();
     });
-    let rows = [get(&stage, &scope), get_many(&stage, &scope), put(&stage, &scope)];
+    let rows = [near(&stage, &scope), get(&stage, &scope), get_many(&stage, &scope), put(&stage, &scope)];
     measure(&stage, &rows);
 }
 
@@ -34,6 +37,32 @@ fn key(nth: usize) -> String {
 
 fn entry(key: &str) -> CacheEntry {
     CacheEntry { key: key.to_owned(), value: Bytes::from_static(&VALUE), ttl: HOUR }
+}
+
+/// A hit in front of Redis, beside memory alone and Redis alone.
+fn near(stage: &Stage, scope: &CacheScope) -> Row {
+    let clock = Arc::new(SystemClock);
+    let near = Tiered::new(Arc::clone(&stage.redis.cache) as _, TieredOptions::default(), clock.clone());
+    let news = near.news();
+    news.heard(Timestamp::EPOCH, Duration::MAX);
+    // What nobody changes needs no more news.
+    std::mem::forget(news);
+    let memory = Arc::new(MemoryCache::new(clock));
+    stage.prepare(async { memory.put(scope, "key000001", &VALUE[..], HOUR).await.unwrap() });
+    let looking = |cache: Arc<dyn Cache>| {
+        let scope = scope.clone();
+        acting(move |_, _| {
+            let (cache, scope) = (Arc::clone(&cache), scope.clone());
+            async move { assert!(cache.get(&scope, "key000001").await.unwrap().is_some()) }
+        })
+    };
+    let mut row = Row::new("cache get, near", looking(Arc::new(near)));
+    row.raw.push(chat_benches::Contender { name: "memory alone", act: looking(memory) });
+    row.raw.push(chat_benches::Contender {
+        name: "redis alone",
+        act: looking(Arc::clone(&stage.redis.cache) as _),
+    });
+    row
 }
 
 fn get(stage: &Stage, scope: &CacheScope) -> Row {
