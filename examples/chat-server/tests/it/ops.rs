@@ -204,6 +204,10 @@ fn known() -> (BTreeSet<String>, BTreeSet<String>) {
         .split("--")
         .skip(1)
         .map(|rest| rest.chars().take_while(|char| is_option(*char)).collect::<String>());
+    // After the word `prewarm` its options have a shorter name.
+    let of_prewarm = ["days", "most", "batch", "pause-ms", "resume"];
+    let options =
+        options.map(|name| if of_prewarm.contains(&&*name) { format!("prewarm-{name}") } else { name });
     (options.filter(|name| !name.is_empty()).collect(), variables(HELP))
 }
 
