@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chat_core::clock::{Clock, SystemClock, Timestamp};
 use chat_server::Options;
@@ -16,13 +15,10 @@ use tokio::time::sleep;
 
 use super::roamer::Roamer;
 use super::storm::{Said, Size, Storm, USUAL};
-use super::world::{World, run, trial, until};
+use super::world::{LONG, World, run, trial, until};
 use crate::it::support::host::Host;
 use crate::it::support::http;
 use crate::it::support::run::{ignorable, without};
-
-/// Longer than a lease.
-pub(super) const LONG: Duration = Duration::from_secs(6);
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -87,9 +83,7 @@ async fn a_server_is_killed(mut world: World) {
 async fn a_server_hangs(world: World) {
     let harm = async |said: Said| {
         said.reaches(40).await;
-        world.signal(0, "STOP");
-        sleep(LONG).await;
-        world.signal(0, "CONT");
+        world.server_hangs(0).await;
     };
     let storm = endure(&world, USUAL, harm).await;
     storm.edges_alternate();
@@ -112,7 +106,7 @@ async fn servers_are_replaced(mut world: World) {
         for (nth, count) in [(0, 40), (1, 120)] {
             said.reaches(count).await;
             world.start();
-            world.signal(nth, "TERM");
+            world.nodes[nth].terminate();
             world.nodes[nth].ended().await;
         }
     };
@@ -176,9 +170,7 @@ async fn resynchronised(world: &World) {
 async fn redis_hangs(world: World) {
     let harm = async |said: Said| {
         said.reaches(40).await;
-        world.redis().hang();
-        sleep(LONG).await;
-        world.redis().resume();
+        world.redis_hangs().await;
     };
     let storm = endure(&world, USUAL, harm).await;
     resynchronised(&world).await;
@@ -189,9 +181,7 @@ async fn redis_hangs(world: World) {
 async fn mongo_is_killed(world: World) {
     let harm = async |said: Said| {
         said.reaches(40).await;
-        world.mongo.kill();
-        sleep(Duration::from_secs(2)).await;
-        world.mongo.restart();
+        world.mongo_is_away().await;
     };
     drop(endure(&world, USUAL, harm).await);
     world.end().await;

@@ -86,6 +86,11 @@ impl Roamer {
         self.past.is_empty() && self.now.as_ref().is_some_and(|client| !client.is_closed())
     }
 
+    /// How often it connected.
+    pub(super) fn connections(&self) -> usize {
+        self.past.iter().chain(&self.now).count()
+    }
+
     /// Asks until it is answered.
     pub(super) async fn ask(&mut self, event: &str, payload: Value) -> Value {
         let what = format!("{} to be told of {event}", self.user);

@@ -11,9 +11,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use serde_json::json;
-use tokio::time::sleep;
 
-use super::faults::{LONG, recovered};
+use super::faults::recovered;
 use super::storm::{Said, Size, Storm};
 use super::world::{World, run};
 use crate::it::support::run::{ignorable, without};
@@ -116,13 +115,9 @@ impl Harm {
                 said.reaches(90).await;
                 world.replace(0);
             }
-            Self::ServerHangs => {
-                world.signal(0, "STOP");
-                sleep(LONG).await;
-                world.signal(0, "CONT");
-            }
+            Self::ServerHangs => world.server_hangs(0).await,
             Self::ServerReplaced => {
-                world.signal(1, "TERM");
+                world.nodes[1].terminate();
                 world.nodes[1].ended().await;
                 world.replace(1);
             }
@@ -136,16 +131,8 @@ impl Harm {
                 said.reaches(90).await;
                 world.redis().restart_empty();
             }
-            Self::RedisHangs => {
-                world.redis().hang();
-                sleep(LONG).await;
-                world.redis().resume();
-            }
-            Self::MongoKilled => {
-                world.mongo.kill();
-                sleep(Duration::from_secs(2)).await;
-                world.mongo.restart();
-            }
+            Self::RedisHangs => world.redis_hangs().await,
+            Self::MongoKilled => world.mongo_is_away().await,
         }
     }
 }

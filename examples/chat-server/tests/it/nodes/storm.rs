@@ -105,7 +105,7 @@ impl Storm {
 
     /// How often somebody connected.
     pub(super) fn connections(&self) -> usize {
-        self.people.iter().map(|one| one.heard("newMessage").len()).sum()
+        self.people.iter().map(Roamer::connections).sum()
     }
 
     /// Everything that was acknowledged is in everybody's history, once and in order; live, too, where nobody was cut; what

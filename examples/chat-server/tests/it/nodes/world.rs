@@ -2,18 +2,21 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chat_testkit::Absent;
 use chat_testkit::server::{Mongo, Redis, RedisOptions, fresh_database};
 use libtest_mimic::{Completion, Failed, Trial};
+use tokio::time::sleep;
 
 use crate::it::support::run::{ignorable, on_a_runtime, within, without};
 use crate::it::support::server::Server;
 
 /// How long a lease lasts in these trials, in seconds.
 pub(crate) const LEASE: &str = "4";
+/// Longer than that.
+pub(crate) const LONG: Duration = Duration::from_secs(6);
 
 /// Where servers are, or were.
 pub(crate) type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
@@ -92,11 +95,25 @@ impl World {
         format!("{}/{}?{query}", start.trim_end_matches('/'), self.database)
     }
 
-    /// Sends a signal to a server.
-    pub(crate) fn signal(&self, nth: usize, signal: &str) {
-        let sent =
-            Command::new("sh").args(["-c", &format!("kill -{signal} {}", self.nodes[nth].pid())]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{signal} could not be sent");
+    /// A server stops for longer than a lease, and goes on.
+    pub(crate) async fn server_hangs(&self, nth: usize) {
+        self.nodes[nth].signal("STOP");
+        sleep(LONG).await;
+        self.nodes[nth].signal("CONT");
+    }
+
+    /// Redis stops for longer than a lease, and goes on.
+    pub(crate) async fn redis_hangs(&self) {
+        self.redis().hang();
+        sleep(LONG).await;
+        self.redis().resume();
+    }
+
+    /// MongoDB is killed, and comes back after a while.
+    pub(crate) async fn mongo_is_away(&self) {
+        self.mongo.kill();
+        sleep(Duration::from_secs(2)).await;
+        self.mongo.restart();
     }
 
     /// Ends what is left in order: the servers first.
@@ -127,7 +144,7 @@ pub(crate) fn run(body: impl Future<Output = ()>) -> Result<Completion, Failed> 
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let asking = async {
         while !is_so().await {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
         }
     };
     within(what, asking).await;

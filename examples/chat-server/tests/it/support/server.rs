@@ -80,7 +80,12 @@ impl Server {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        self.process.signal("TERM");
+        self.signal("TERM");
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.signal(signal);
     }
 
     /// Kills it, as a power cut would.
