@@ -15,6 +15,7 @@
 //! |---|---|---|
 //! | `claim` | 7; 4 when nothing waits | as many |
 //! | `clear` | 4 | 2 |
+//! | `list` | 4 | as many |
 //! | `stats` | 3 | 1 |
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_core::domain::EventId;
+use chat_core::domain::page::{Page, Paged};
 use chat_core::error::{Code, Error, Result};
 use chat_core::event::{Envelope, wire};
 use chat_core::store::Outbox;
@@ -42,6 +44,7 @@ use crate::transaction::transaction;
 
 const CLAIM: Operation = Operation::write("outbox.claim");
 const CLEAR: Operation = Operation::write("outbox.clear");
+const LIST: Operation = Operation::read("outbox.list");
 const STATS: Operation = Operation::read("outbox.stats");
 
 /// Where events wait.
@@ -176,6 +179,13 @@ struct Waiting {
     id: String,
     key: String,
     event: String,
+}
+
+impl Waiting {
+    fn envelope(&self) -> Result<Envelope> {
+        let origin = wire::Origin { stream: OUTBOX, entry: &self.id };
+        wire::decode_payload(&self.event, origin).map_err(Error::from)
+    }
 }
 
 /// The way of events out of the truth. See the [module](self) for the layout.
@@ -352,6 +362,12 @@ impl MongoOutbox {
     }
 }
 
+/// A cursor: the stamp and the event.
+fn place(cursor: &str) -> Result<Place> {
+    let (stamp, id) = cursor.split_once('.').ok_or_else(|| Error::new(Code::CursorInvalid))?;
+    Ok((stamp.parse().map_err(|error| Error::new(Code::CursorInvalid).caused_by(error))?, id.to_owned()))
+}
+
 fn read(entry: &Bson) -> Result<(i64, Waiting), Trouble> {
     let entry = entry.as_document().ok_or_else(|| corrupt("outbox"))?;
     let text = |name| entry.get_str(name).map(str::to_owned).map_err(|_| corrupt("outbox"));
@@ -374,11 +390,7 @@ impl Outbox for MongoOutbox {
             ));
             found = further.await?;
         }
-        let envelope = |entry: &Waiting| {
-            let origin = wire::Origin { stream: OUTBOX, entry: &entry.id };
-            wire::decode_payload(&entry.event, origin).map_err(Error::from)
-        };
-        let envelopes = found.given.iter().map(envelope).collect::<Result<Vec<_>>>()?;
+        let envelopes = found.given.iter().map(Waiting::envelope).collect::<Result<Vec<_>>>()?;
         let mut given = self.given.lock();
         let of_owner = given.entry(owner.to_owned()).or_default();
         for (envelope, entry) in envelopes.iter().zip(found.given) {
@@ -427,6 +439,30 @@ impl Outbox for MongoOutbox {
                 Ok(())
             })
             .await
+    }
+
+    async fn list(&self, page: &Page<String>) -> Result<Paged<Envelope, String>> {
+        page.check()?;
+        let after = page.after.as_deref().map(place).transpose()?;
+        let from = after.clone().unwrap_or_else(|| Search::new().from);
+        let surplus = page.limit.saturating_add(2);
+        let (mut found, mut horizon) = (BTreeMap::new(), Some(from));
+        // Up to the horizon nothing is missing; what lies behind it is looked at again.
+        while let Some(from) = horizon.take_if(|_| found.len() < surplus) {
+            let further = transaction!(&self.db, LIST, |session| self.look(session, &from, surplus));
+            let (mut further, end) = further.await?;
+            if let Some(end) = &end {
+                further.split_off(end);
+            }
+            found.extend(further);
+            horizon = end;
+        }
+        let found = found.into_iter().filter(|(place, _)| after.as_ref().is_none_or(|after| place > after));
+        let found =
+            found.map(|(place, entry)| Ok((place, entry.envelope()?))).take(page.limit.saturating_add(1));
+        let found = found.collect::<Result<Vec<_>>>()?;
+        let found = Paged::from_surplus(found, page.limit, |((stamp, id), _)| format!("{stamp}.{id}"));
+        Ok(found.map(|(_, envelope)| envelope))
     }
 
     async fn stats(&self) -> Result<OutboxStats> {

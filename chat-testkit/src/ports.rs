@@ -124,6 +124,7 @@ macro_rules! ports {
             Outbox, OutboxBug {
                 claim(owner: &str, limit: usize, lease: Duration) -> Vec<Envelope>;
                 clear(owner: &str, events: &[EventId]) -> ();
+                list(page: &Page<String>) -> Paged<Envelope, String>;
                 stats() -> OutboxStats;
             }
             EventPublisher, PublisherBug {

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod conversation;
 pub mod file;
+pub mod freshness;
 pub mod id;
 pub mod member;
 pub mod message;
@@ -16,6 +17,7 @@ pub mod user;
 pub use audit::{AuditAction, AuditActor, AuditEntry, AuditRecord, AuditState, AuditTrigger};
 pub use conversation::{Conversation, ConversationKind, LastActivity};
 pub use file::{Attachment, FileRecord};
+pub use freshness::Freshness;
 pub use id::{
     AuditId, ClientKey, ConversationId, DeviceId, EventId, FileId, MessageId, RoomId, Seq, SessionId, UserId,
 };

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::freshness::Freshness;
 use super::id::{DeviceId, SessionId, UserId};
 use crate::clock::Timestamp;
 
@@ -160,6 +161,7 @@ impl Presence {
             status: if hidden { PresenceStatus::Offline } else { status },
             devices: if hidden { 0 } else { self.sessions.len() },
             last_active: self.last_active.filter(|_| own || (may_know && !hidden)),
+            freshness: Freshness::default(),
         }
     }
 }
@@ -177,6 +179,10 @@ pub struct VisiblePresence {
     /// The last sign of activity, if the viewer may know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_active: Option<Timestamp>,
+    /// Of this process alone while the store is away: then its own sessions are counted, and the status is what it was
+    /// last told.
+    #[serde(skip_serializing_if = "Freshness::is_current")]
+    pub freshness: Freshness,
 }
 
 /// What a connect or disconnect did to a user's being online.

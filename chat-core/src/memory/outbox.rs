@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock, Timestamp};
 use crate::domain::EventId;
-use crate::error::Result;
+use crate::domain::page::{Page, Paged};
+use crate::error::{Code, Error, Result};
 use crate::event::{Envelope, Event};
 use crate::store::Outbox;
 use crate::store::outbox::OutboxStats;
@@ -106,6 +107,21 @@ impl Outbox for MemoryOutbox {
         }
         tracing::trace!(owner, cleared = events.len(), "outbox");
         Ok(())
+    }
+
+    async fn list(&self, page: &Page<String>) -> Result<Paged<Envelope, String>> {
+        page.check()?;
+        let from = match &page.after {
+            None => 0,
+            Some(place) => place
+                .parse::<u64>()
+                .map_err(|e| Error::new(Code::CursorInvalid).caused_by(e))?
+                .saturating_add(1),
+        };
+        let state = self.state.lock();
+        let found: Vec<_> = state.entries.range(from..).take(page.limit.saturating_add(1)).collect();
+        let found = Paged::from_surplus(found, page.limit, |(place, _)| place.to_string());
+        Ok(found.map(|(_, envelope)| envelope.clone()))
     }
 
     async fn stats(&self) -> Result<OutboxStats> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::EventId;
+use crate::domain::page::{Page, Paged};
 use crate::error::Result;
 use crate::event::Envelope;
 
@@ -35,6 +36,14 @@ port! {
         /// # Idempotency
         /// Clearing an entry that is not there changes nothing.
         write async fn clear(&self, owner: &str, events: &[EventId]) -> Result<()>;
+
+        /// What waits, oldest first and in order per key, whoever has claimed it: for those who cannot wait until it is
+        /// published. Nothing is claimed.
+        ///
+        /// # Errors
+        /// [`Code::PageInvalid`](crate::error::Code::PageInvalid) and
+        /// [`Code::CursorInvalid`](crate::error::Code::CursorInvalid).
+        read async fn list(&self, page: &Page<String>) -> Result<Paged<Envelope, String>>;
 
         /// How much is waiting.
         read async fn stats(&self) -> Result<OutboxStats>;

@@ -345,6 +345,7 @@ async fn ask_outbox(mongo: &Mongo) {
             outbox.clear(owner, &ids).await.unwrap();
         }
     }
+    assert_eq!(outbox.list(&Page::first(20)).await.unwrap().items.len(), 20);
     assert!(outbox.stats().await.unwrap().pending > 20);
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use chat_core::clock::ManualClock;
 use chat_core::domain::EventId;
+use chat_core::domain::page::{MAX_PAGE, Page, Paged};
+use chat_core::error::Code;
 use chat_core::event::{Envelope, Event};
 use chat_core::store::events::{Published, TailRead};
 use chat_core::store::outbox::OutboxStats;
@@ -31,6 +33,8 @@ checks! {
     a_crash_between_publishing_and_clearing_repeats_the_same_id,
     what_is_published_twice_is_in_the_log_once + publisher + tail,
     waiting_entries_are_counted,
+    what_waits_is_listed_whoever_has_it,
+    a_walk_through_what_waits_misses_nothing_and_repeats_nothing,
     hostile_ids_are_only_keys,
     an_outage_is_never_an_empty_outbox + outage,
 }
@@ -68,6 +72,10 @@ impl Desk {
 
     async fn clear(&self, owner: &str, entries: &[Envelope]) {
         self.outbox.clear(owner, &ids(entries)).await.unwrap();
+    }
+
+    async fn list(&self, after: Option<String>, limit: usize) -> Paged<Envelope, String> {
+        self.outbox.list(&Page { after, limit }).await.unwrap()
     }
 
     async fn pending(&self) -> u64 {
@@ -290,6 +298,50 @@ async fn waiting_entries_are_counted(offer: Offer) {
     assert_eq!(desk.pending().await, 1);
 }
 
+async fn what_waits_is_listed_whoever_has_it(offer: Offer) {
+    let desk = Desk::new(&offer);
+    assert_eq!(desk.list(None, 10).await, Paged::last(Vec::new()));
+    desk.write(&["a", "b", "a"]).await;
+    let claimed = desk.claim("one", 1).await;
+    for _ in 0..2 {
+        let listed = desk.list(None, 10).await;
+        assert_eq!((places(&listed.items), listed.next), (vec!["a1".into(), "b1".into(), "a2".into()], None));
+        assert_eq!(listed.items[..1], claimed, "the same ids, the same events");
+    }
+    assert_eq!(places(&desk.claim("two", 10).await), ["b1"], "who lists claims nothing");
+    desk.clear("one", &claimed).await;
+    assert_eq!(places(&desk.list(None, 10).await.items), ["b1", "a2"]);
+}
+
+async fn a_walk_through_what_waits_misses_nothing_and_repeats_nothing(offer: Offer) {
+    let desk = Desk::new(&offer);
+    for nth in 0..30 {
+        desk.write(if nth % 3 == 0 { &["a", "b"] } else { &["a"] }).await;
+    }
+    let all = desk.list(None, 100).await.items;
+    assert_eq!(all.len(), 40);
+    for limit in [1, 7, 39, 40] {
+        let (mut walked, mut after) = (Vec::new(), None);
+        loop {
+            let page = desk.list(after, limit).await;
+            assert!(page.items.len() == limit || page.next.is_none(), "a page is full or the last");
+            walked.extend(page.items);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(walked, all, "in pages of {limit}");
+    }
+    for (page, code) in [
+        (Page::first(0), Code::PageInvalid),
+        (Page::first(MAX_PAGE + 1), Code::PageInvalid),
+        (Page::after("no cursor".to_owned(), 10), Code::CursorInvalid),
+    ] {
+        assert_eq!(desk.outbox.list(&page).await.unwrap_err().code(), code, "{page:?}");
+    }
+}
+
 async fn hostile_ids_are_only_keys(offer: Offer) {
     let desk = Desk::new(&offer);
     let names = sample::hostile_ids();
@@ -320,6 +372,7 @@ async fn an_outage_is_never_an_empty_outbox(offer: Offer) {
     outage.begin();
     unavailable(desk.outbox.claim("two", 10, LEASE).await);
     unavailable(desk.outbox.clear("one", &ids(&claimed)).await);
+    unavailable(desk.outbox.list(&Page::first(10)).await);
     unavailable(desk.outbox.stats().await);
     outage.end();
     assert_eq!(places(&desk.claim("one", 10).await), ["a1", "b1"], "nothing changed meanwhile");

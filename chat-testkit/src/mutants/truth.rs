@@ -117,6 +117,8 @@ mutants! { offer:
         outbox, ClearsTooEarly => "outbox::a_crash_between_publishing_and_clearing_repeats_the_same_id";
     "two relays have one key", "seed 001, a.7: two processes replay the same":
         outbox, EveryOwner => "outbox::no_other_owner_gets_a_key_while_a_claim_lasts";
+    "who walks through what waits jumps over the end of a page", "a surplus item that is lost":
+        outbox, DropsTheLast => "outbox::a_walk_through_what_waits_misses_nothing_and_repeats_nothing";
 
     "a repeated event is published again", "seed 001, F13: published three times":
         publisher, PublishesAgain::default() => "events::a_repeated_event_is_suppressed_where_it_stands";
@@ -777,6 +779,20 @@ impl OutboxBug for EveryOwner {
         lease: Duration,
     ) -> Result<Vec<Envelope>> {
         port.claim("a relay", limit, lease).await
+    }
+}
+
+#[derive(Debug)]
+struct DropsTheLast;
+
+#[async_trait]
+impl OutboxBug for DropsTheLast {
+    async fn list(&self, port: &dyn Outbox, page: &Page<String>) -> Result<Paged<Envelope, String>> {
+        let mut found = port.list(page).await?;
+        if found.next.is_some() {
+            found.items.pop();
+        }
+        Ok(found)
     }
 }
 

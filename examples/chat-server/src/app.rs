@@ -14,6 +14,7 @@ use crate::gateway::conn::Conn;
 use crate::gateway::session::Sessions;
 use crate::gateway::sockets::Sockets;
 use crate::metrics;
+use crate::nodes::Nodes;
 use crate::options::Options;
 use crate::wiring::Backends;
 
@@ -47,6 +48,8 @@ pub(crate) struct App {
     pub(crate) badges: Badges,
     /// What sockets here were told of who is here.
     pub(crate) told: Told,
+    /// Which servers are this chat.
+    pub(crate) nodes: Nodes,
     /// How it goes with Redis, once it is looked after.
     pub(crate) recovery: OnceLock<watch::Receiver<Recovering>>,
     /// Since when it runs.
@@ -66,6 +69,7 @@ impl App {
             sessions: Sessions::default(),
             badges: Badges::default(),
             told: Told::default(),
+            nodes: Nodes::default(),
             recovery: OnceLock::new(),
             started: chat.now(),
             open: Arc::default(),

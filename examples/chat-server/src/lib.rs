@@ -32,6 +32,7 @@ mod limits;
 pub mod line;
 pub mod logs;
 pub mod metrics;
+mod nodes;
 pub mod options;
 mod presence;
 pub mod prewarm;
@@ -105,6 +106,7 @@ impl Server {
         tasks.spawn(fanout.run(app.phases()));
         tasks.spawn(fanout::run_badges(Arc::clone(&app), app.phases()));
         tasks.spawn(presence::heartbeats(Arc::clone(&app), app.phases()));
+        tasks.spawn(nodes::run(Arc::clone(&app), app.phases()));
         tasks.spawn(recovery::run(Arc::clone(&app), app.phases()));
         tasks.spawn(presence::ticks(Arc::clone(&app), app.phases()));
         tasks.spawn(upkeep(app.phases()));

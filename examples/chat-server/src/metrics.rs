@@ -49,6 +49,11 @@ pub(crate) fn users_online(users: u64) {
     gauge!("chat_users_online").set(users as f64);
 }
 
+/// How many servers are this chat.
+pub(crate) fn nodes(count: usize) {
+    gauge!("chat_nodes").set(count as f64);
+}
+
 /// How a check of the server's health came out: 0 well, 1 degraded, 2 down.
 pub(crate) fn health(check: &'static str, level: u8) {
     gauge!("chat_health", "check" => check).set(f64::from(level));

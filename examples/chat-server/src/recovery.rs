@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use chat_core::error::Result;
 use chat_core::store::CacheExt;
 use chat_core::store::cache::CacheScope;
-use chat_core::sync::{Recovery, Resync, Resynced, Told};
+use chat_core::sync::{Recovery, RecoveryState, Resync, Resynced, Told};
 use chat_redis::Redis;
 use tokio::sync::watch;
 
@@ -70,4 +70,10 @@ pub(crate) async fn run(app: Arc<App>, mut phases: watch::Receiver<Phase>) {
 /// How far this server is from being whole; nothing without Redis.
 pub(crate) fn told(app: &App) -> Option<Told> {
     Some(*app.recovery.get()?.borrow())
+}
+
+/// For how long Redis has not been whole; nothing while it is.
+pub(crate) fn away(app: &App) -> Option<Duration> {
+    let told = told(app).filter(|told| told.state != RecoveryState::Healthy)?;
+    Some(app.chat.now().since(told.since))
 }

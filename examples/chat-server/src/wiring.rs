@@ -44,6 +44,8 @@ pub struct Backends {
     pub redis: Option<Redis>,
     /// The truth.
     pub mongo: Option<Mongo>,
+    /// The limits, which are shared while Redis is there.
+    pub limits: Option<Arc<FallbackRateLimiter>>,
     /// How the event log is, if it is on Redis.
     pub events: Option<Monitor>,
 }
@@ -112,7 +114,9 @@ pub async fn chat(settings: ChatSettings, places: &Places) -> Result<Wired> {
             None => run(&config.keys)?,
         };
         let redis = Redis::new(RedisService::lazy(config)?, &keys);
-        builder = volatile(builder, &redis);
+        let limits = limits(&redis);
+        builder = redis.clone().equip(builder).limits(Arc::clone(&limits) as _);
+        backends.limits = Some(limits);
         if places.mongo.is_some() {
             let streams = Streams::new(&redis.service, StreamsOptions::default())?;
             builder = streams.equip(builder, &format!("{:016x}", rand::random::<u64>()))?;
@@ -159,11 +163,10 @@ fn behind_a_breaker(builder: ChatBuilder, mongo: &Mongo) -> ChatBuilder {
     guarded!(messages, outbox, positions, conversations, files, source)
 }
 
-/// With what is volatile or derived in Redis; limits go on without it.
-fn volatile(builder: ChatBuilder, redis: &Redis) -> ChatBuilder {
+/// Limits all servers share, and each for itself while Redis is away.
+fn limits(redis: &Redis) -> Arc<FallbackRateLimiter> {
     let own = MemoryRateLimiter::new(Arc::new(SystemClock));
-    let limits = FallbackRateLimiter::new(Arc::clone(&redis.limits) as _, Arc::new(own));
-    redis.clone().equip(builder).limits(Arc::new(limits))
+    Arc::new(FallbackRateLimiter::new(Arc::clone(&redis.limits) as _, Arc::new(own)))
 }
 
 /// A key space for this run only.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::clock::Timestamp;
+use chat_core::domain::Freshness;
 use chat_core::domain::presence::VisiblePresence;
 use chat_core::domain::{
     Actor, ConversationId, Device, DeviceId, Page, PresenceStatus, Transition, UserId, Visibility,
@@ -355,6 +356,7 @@ async fn an_invisible_user_shows_nothing(offer: Offer) {
             status: PresenceStatus::Offline,
             devices: 0,
             last_active: None,
+            freshness: Freshness::default(),
         };
         assert_eq!(look(&stage, &bob, &group, "ada").await, unknown);
         let listed = stage.chat.conversation(&bob, &group).await.unwrap().participants;

@@ -19,9 +19,12 @@ use crate::gateway::conn::Frame;
 use crate::gateway::status::Status;
 use crate::gateway::view::MessageObject;
 
-/// Tells the sockets here what happened. What cannot be found out for it is left out and logged.
-pub(super) async fn deliver(app: &App, envelope: &Envelope) {
-    if let Err(error) = tell(app, envelope).await {
+/// Tells the sockets here what happened; with a change of name, of the picture that changed with it. What cannot be found out
+/// for it is left out and logged.
+pub(super) async fn one(app: &App, envelope: &Envelope, picture: Option<Option<String>>) {
+    if let Event::ConversationNameUpdated(name) = &envelope.event {
+        renamed(app, name, picture, envelope.at);
+    } else if let Err(error) = tell(app, envelope).await {
         tracing::warn!(event = envelope.name(), code = %error.code(), "an event could not be told in full");
     }
 }
@@ -180,7 +183,8 @@ fn settings(app: &App, event: &Event, at: Timestamp) {
     }
 }
 
-fn message(app: &App, sent: &MessageSent) {
+/// A new message, unless it or a later one was sent before.
+pub(super) fn message(app: &App, sent: &MessageSent) {
     let others = Frame::new("newMessage", &MessageObject::sent(sent, false));
     let own = match &sent.client_key {
         Some(_) => Frame::new("newMessage", &MessageObject::sent(sent, true)),
@@ -346,12 +350,7 @@ fn typing(app: &App, conversation: &ConversationId, user: &UserId, event: &'stat
 }
 
 /// Another name, and the picture if that changed with it.
-pub(super) fn renamed(
-    app: &App,
-    name: &ConversationNameUpdated,
-    picture: Option<Option<String>>,
-    at: Timestamp,
-) {
+fn renamed(app: &App, name: &ConversationNameUpdated, picture: Option<Option<String>>, at: Timestamp) {
     let changes = match picture {
         Some(avatar) => json!({ "name": name.name, "avatar": avatar }),
         None => json!({ "name": name.name }),

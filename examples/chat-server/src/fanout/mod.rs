@@ -1,26 +1,29 @@
 //! From the log of events to the sockets of this process.
 //!
 //! Every process follows the whole log by its own cursors, so two processes on one log are one chat, and one that was
-//! cut off goes on where it stood. What is lost for good ends every socket here: the clients come back and catch up.
+//! cut off goes on where it stood. Meanwhile its sockets hear what truth has not published yet. What is lost for good ends every
+//! socket here: the clients come back and catch up.
 
 mod badges;
 mod deliver;
 mod merge;
 mod presence;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::error::Result;
-use chat_core::event::{Event, Topic};
+use chat_core::event::{Envelope, Event, Topic};
 use chat_core::store::EventTail;
 use chat_core::store::events::TailRead;
 use tokio::sync::watch;
 
 pub(crate) use badges::{Badges, run as run_badges};
-pub(crate) use presence::Told;
+pub(crate) use presence::{Told, here};
 
 use merge::{Merge, READ};
+use waiting::{Recent, Waiting};
 
 use crate::app::{App, Phase};
 use crate::metrics;
@@ -36,6 +39,9 @@ pub(crate) struct Fanout {
     tail: Arc<dyn EventTail>,
     /// Nothing while the log has not been reached yet.
     merge: Option<Merge>,
+    recent: Recent,
+    /// How far what waits was heard, while the log is away.
+    waiting: Option<Waiting>,
 }
 
 impl Fanout {
@@ -53,7 +59,7 @@ impl Fanout {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { app, tail, merge })
+        Ok(Self { app, tail, merge, recent: Recent::default(), waiting: None })
     }
 
     /// Follows until the server closes.
@@ -63,9 +69,16 @@ impl Fanout {
                 step = self.step() => step,
                 _ = phases.wait_for(|phase| *phase >= Phase::Closing) => return,
             };
-            if let Err(error) = step {
-                tracing::warn!(code = %error.code(), "the log could not be followed");
-                tokio::time::sleep(REST).await;
+            match step {
+                Ok(()) => self.waiting = None,
+                Err(error) => {
+                    tracing::warn!(code = %error.code(), "the log could not be followed");
+                    let waiting = self.waiting.get_or_insert_default();
+                    if let Err(error) = waiting.hear(&self.app, &mut self.recent).await {
+                        tracing::warn!(code = %error.code(), "what waits to be published could not be read");
+                    }
+                    tokio::time::sleep(REST).await;
+                }
             }
         }
     }
@@ -75,7 +88,11 @@ impl Fanout {
         let Some(merge) = &mut self.merge else { return self.begin_late().await };
         let wait = if merge.is_waiting() { Duration::ZERO } else { WAIT };
         let reads = self.tail.read_since(&merge.cursors(), READ, wait).await?;
-        shut_out(&self.app, &reads);
+        for read in &reads {
+            if let TailRead::Events { events, .. } = read {
+                shut_out(&self.app, events.iter().flatten());
+            }
+        }
         let gone = merge.take(reads);
         if !gone.is_empty() {
             for end in self.tail.ends(&gone).await? {
@@ -85,13 +102,14 @@ impl Fanout {
         }
         let mut passed_on = 0;
         while let Some(envelope) = merge.next() {
-            match &envelope.event {
-                Event::ConversationNameUpdated(name) => {
-                    let picture = merge.picture_with(name);
-                    deliver::renamed(&self.app, name, picture, envelope.at);
-                }
-                _ => deliver::deliver(&self.app, &envelope).await,
+            if !self.recent.is_new(&envelope.id) {
+                continue;
             }
+            let picture = match &envelope.event {
+                Event::ConversationNameUpdated(name) => merge.picture_with(name),
+                _ => None,
+            };
+            deliver::one(&self.app, &envelope, picture).await;
             passed_on += 1;
             tokio::task::consume_budget().await;
         }
@@ -109,22 +127,12 @@ impl Fanout {
 }
 
 /// Who was removed gets nothing more, not even what stands before the removal in what was just read.
-fn shut_out(app: &App, reads: &[TailRead]) {
-    for read in reads {
-        let TailRead::Events { events, next } = read else { continue };
-        if next.topic != Topic::Conversations {
-            continue;
-        }
-        for envelope in events.iter().flatten() {
-            match &envelope.event {
-                Event::ParticipantRemoved(gone) => {
-                    app.sockets.expel(&gone.conversation_id, &gone.participant_id)
-                }
-                Event::ParticipantLeft(gone) => {
-                    app.sockets.expel(&gone.conversation_id, &gone.participant_id)
-                }
-                _ => {}
-            }
+fn shut_out<'a>(app: &App, events: impl Iterator<Item = &'a Envelope>) {
+    for envelope in events {
+        match &envelope.event {
+            Event::ParticipantRemoved(gone) => app.sockets.expel(&gone.conversation_id, &gone.participant_id),
+            Event::ParticipantLeft(gone) => app.sockets.expel(&gone.conversation_id, &gone.participant_id),
+            _ => {}
         }
     }
 }
@@ -136,6 +144,11 @@ fn lost(app: &App, topics: &[Topic]) {
         return;
     }
     tracing::warn!(?topics, "part of the log is gone: every socket is to catch up");
+    cut_off(app);
+}
+
+/// Ends every socket here: the clients come back and catch up.
+fn cut_off(app: &App) {
     for conn in app.sockets.all() {
         conn.cut("gap");
     }

@@ -6,13 +6,14 @@
 
 use chat_core::clock::Timestamp;
 use chat_core::domain::presence::VisiblePresence;
-use chat_core::domain::{ConversationId, PresenceStatus, UserId};
+use chat_core::domain::{ConversationId, Freshness, PresenceStatus, UserId};
 use chat_core::store::PresenceStoreExt;
 use moka::sync::Cache;
 use serde_json::json;
 
 use crate::app::App;
 use crate::gateway::conn::Frame;
+use crate::recovery;
 
 /// Of how many users it is remembered what was told: others may be told it again.
 const REMEMBERED: u64 = 100_000;
@@ -38,6 +39,21 @@ impl Told {
     }
 }
 
+/// What this server knows by itself of a user, while nobody else can say: that it has sockets here, and looks as was last told.
+/// Of whoever looks offline or is elsewhere nothing is known.
+pub(crate) fn here(app: &App, user: &UserId) -> Option<VisiblePresence> {
+    let (devices, status) = (app.sockets.count(user), app.told.0.get(user)?);
+    let is_seen = !matches!(status, PresenceStatus::Offline | PresenceStatus::Invisible);
+    let age = recovery::away(app).unwrap_or_default();
+    (devices > 0 && is_seen).then(|| VisiblePresence {
+        user_id: user.clone(),
+        status,
+        devices,
+        last_active: None,
+        freshness: Freshness::of_process(age),
+    })
+}
+
 /// Tells those who share a conversation with a user how it is; `said` by the event, in case nobody knows better.
 pub(super) async fn changed(
     app: &App,
@@ -52,7 +68,13 @@ pub(super) async fn changed(
         Ok(presence) => presence.seen_by(&anybody, true, app.chat.now()),
         Err(error) => {
             tracing::warn!(code = %error.code(), "how a user is could not be found out");
-            VisiblePresence { user_id: user.clone(), status: said, devices: 0, last_active: None }
+            VisiblePresence {
+                user_id: user.clone(),
+                status: said,
+                devices: 0,
+                last_active: None,
+                freshness: Freshness::default(),
+            }
         }
     };
     // Who came and went before that could be told has gone once more.

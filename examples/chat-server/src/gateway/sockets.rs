@@ -227,6 +227,11 @@ impl<P: Peer> Sockets<P> {
         self.0.read().send(user, frame);
     }
 
+    /// How many sockets a user has here.
+    pub(crate) fn count(&self, user: &UserId) -> usize {
+        self.0.read().users.get(user).map_or(0, |local| local.conns.len())
+    }
+
     /// Whether a user has a socket here.
     pub(crate) fn has(&self, user: &UserId) -> bool {
         self.0.read().users.contains_key(user)

@@ -88,6 +88,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         ),
         ("outbox", found.outbox.as_ref().map(|stats| json!({ "pending": stats.pending }))),
         ("streams", found.streams.as_ref().map(streams)),
+        ("nodes", app.nodes.known(app.chat.now()).map(|nodes| json!(nodes))),
     ];
     if let Value::Object(body) = &mut body {
         body.extend(parts.into_iter().filter_map(|(name, part)| Some((name.to_owned(), part?))));

@@ -38,6 +38,7 @@ metrics! {
     // The server.
     Gauge "chat_sockets" [] "Sockets connected to this process.";
     Gauge "chat_users_online" [] "Users online, on all processes.";
+    Gauge "chat_nodes" [] "Servers that are one chat, as this process knows.";
     Counter "chat_messages_sent_total" [] "Messages accepted from sockets of this process.";
     Counter "chat_events_total" ["event" "code"] "Events handled, by what was answered.";
     Histogram "chat_event_seconds" ["event"] "From taking an event out of its queue to answering it.";

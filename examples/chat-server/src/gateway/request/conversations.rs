@@ -7,7 +7,7 @@ use chat_core::domain::page::{MAX_PAGE, Page};
 use chat_core::domain::{Actor, ConversationId, MemberSettings, Mute, RoomRole};
 use chat_core::error::Result;
 use chat_core::moderation::Action;
-use chat_core::service::{Chat, NewGroup};
+use chat_core::service::{Chat, ConversationView, NewGroup};
 use chat_core::store::conversations::ConversationFilter;
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use super::cursor;
 use super::fields::{IdField, ids, invalid, limit, optional, present};
 use super::reading::shown;
+use crate::fanout::here;
 use crate::gateway::answer::{Answer, done};
 use crate::gateway::dispatch::Caller;
 use crate::gateway::status;
@@ -43,7 +44,8 @@ async fn load(caller: &Caller, request: ListRequest, default: usize) -> Answer {
     let (chat, actor) = (&caller.app.chat, &caller.conn.actor);
     let after = request.cursor.as_deref().map(cursor::to_conversations).transpose()?;
     let page = Page { after, limit: limit(request.limit, default, MAX_LIST)? };
-    let list = chat.conversations(actor, &ConversationFilter::default(), &page).await?;
+    let mut list = chat.conversations(actor, &ConversationFilter::default(), &page).await?;
+    fill(caller, &mut list.items);
     let (progress, totals) = futures::try_join!(status::of_views(chat, &list.items), totals(chat, actor))?;
     let now = chat.now();
     let shown =
@@ -56,6 +58,14 @@ async fn load(caller: &Caller, request: ListRequest, default: usize) -> Answer {
         has_more: next_cursor.is_some(),
         next_cursor,
     })
+}
+
+/// Whose presence is not known is shown as far as this server knows.
+fn fill(caller: &Caller, views: &mut [ConversationView]) {
+    let participants = views.iter_mut().flat_map(|view| &mut view.participants);
+    for participant in participants.filter(|participant| participant.presence.is_none()) {
+        participant.presence = here(&caller.app, &participant.member.user_id);
+    }
 }
 
 #[derive(Serialize)]
@@ -117,7 +127,8 @@ pub(super) struct OneRequest {
 
 pub(super) async fn get(caller: &Caller, request: OneRequest) -> Answer {
     let (chat, actor, id) = (&caller.app.chat, &caller.conn.actor, request.conversation_id.get()?);
-    let view = chat.conversation(actor, &id).await?;
+    let mut view = chat.conversation(actor, &id).await?;
+    fill(caller, std::slice::from_mut(&mut view));
     let (progress, pinned) =
         futures::try_join!(status::of_views(chat, std::slice::from_ref(&view)), async {
             shown(caller, &chat.pinned(actor, &id).await?).await

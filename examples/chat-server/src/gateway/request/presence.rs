@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::fields::{IdField, Ignored, echo};
+use crate::fanout::here;
 use crate::gateway::answer::{Answer, done};
 use crate::gateway::dispatch::Caller;
 
@@ -116,7 +117,13 @@ async fn online(caller: &Caller, id: &ConversationId) -> Result<Online> {
     loop {
         let members = chat.members(actor, id, &page).await?;
         let users: Vec<UserId> = members.items.into_iter().map(|member| member.user_id).collect();
-        let presence = chat.presence(actor, id, &users).await?;
+        let presence = match chat.presence(actor, id, &users).await {
+            // That the caller may ask was found out above.
+            Err(error) if error.is_transient() => {
+                users.iter().filter_map(|user| here(&caller.app, user)).collect()
+            }
+            known => known?,
+        };
         seen.total += users.len() as u64;
         seen.online
             .extend(presence.into_iter().filter(|presence| presence.status != PresenceStatus::Offline));

@@ -10,12 +10,13 @@ use chat_testkit::Absent;
 use chat_testkit::proxy::{Protocol, Proxy};
 use chat_testkit::server::{Redis, RedisCluster, RedisSentinel};
 use libtest_mimic::{Completion, Failed, Trial};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::roamer::Roamer;
 use super::storm::{Said, Size, Storm, USUAL};
 use super::world::{LONG, World, run, trial, until};
+use crate::it::support::client::Client;
 use crate::it::support::host::Host;
 use crate::it::support::http;
 use crate::it::support::run::{ignorable, without};
@@ -28,6 +29,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("redis_is_killed_and_comes_back_with_its_data", redis_is_killed),
         trial("redis_comes_back_empty", redis_comes_back_empty),
         trial("redis_hangs", redis_hangs),
+        trial("people_talk_on_all_servers_while_redis_is_away", people_talk_without_redis),
         trial("mongo_is_killed_and_comes_back", mongo_is_killed),
         on("a_server_is_cut_off_from_redis", Redis::spawn, a_server_is_cut_off),
         on("redis_fails_over_to_its_replica", RedisSentinel::spawn, redis_fails_over),
@@ -175,6 +177,63 @@ async fn redis_hangs(world: World) {
     let storm = endure(&world, USUAL, harm).await;
     resynchronised(&world).await;
     drop(storm);
+    world.end().await;
+}
+
+async fn people_talk_without_redis(world: World) {
+    let (one, other) = (&world.nodes[0], &world.nodes[1]);
+    let (mut ann, eve) = (Client::new(one, "ann").await, Client::new(one, "eve").await);
+    let mut bob = Client::new(other, "bob").await;
+    let group = ann.group(&[&eve, &bob]).await;
+    let of = |conversation: &Value, user: &str| {
+        let participants = conversation["conversation"]["participants"].as_array().unwrap();
+        participants.iter().find(|one| one["userId"] == user).unwrap()["presence"].clone()
+    };
+    let shown = ann.ask("getConversation", json!({ "conversationId": group })).await;
+    assert_eq!(of(&shown, &bob.user)["status"], "online", "{shown}");
+    assert!(of(&shown, &bob.user).get("freshness").is_none(), "{shown}");
+
+    world.redis().kill();
+    let sent = ann.send(&group, "meanwhile").await;
+    bob.hears_message("meanwhile").await;
+    eve.hears_message("meanwhile").await;
+    let message = sent["messageId"].clone();
+    bob.ask("reactToMessage", json!({ "messageId": message, "emoji": "👍", "on": true })).await;
+    ann.hears("message:reaction", |reaction| reaction["messageId"] == message).await;
+    // Of people with sockets here it is known that they are here; nobody is called offline.
+    let shown = ann.ask("getConversation", json!({ "conversationId": group })).await;
+    let seen = of(&shown, &eve.user);
+    assert_eq!(
+        (&seen["status"], &seen["freshness"]["source"]),
+        (&json!("online"), &json!("process")),
+        "{shown}"
+    );
+    assert!(seen["freshness"]["ageMs"].is_u64(), "{shown}");
+    assert_eq!(of(&shown, &bob.user), Value::Null, "{shown}");
+    let online = ann.ask("getConversationOnlineUsers", json!({ "conversationId": group })).await;
+    let here: Vec<_> = online["online"].as_array().unwrap().iter().map(|one| one["userId"].clone()).collect();
+    assert!(here.contains(&json!(eve.user)) && !here.contains(&json!(bob.user)), "{online}");
+
+    // What was heard without the log is not heard again when it is back.
+    world.redis().restart();
+    recovered(&world).await;
+    for who in [&mut ann, &mut bob] {
+        let last = format!("{} again", who.user);
+        who.send(&group, &last).await;
+        eve.hears_message(&last).await;
+    }
+    let last = format!("{} again", bob.user);
+    for who in [&ann, &bob, &eve] {
+        who.hears_message(&last).await;
+        let said: Vec<_> =
+            who.heard("newMessage").into_iter().filter(|said| said["conversationId"] == group).collect();
+        let places: Vec<_> = said.iter().map(|said| said["seq"].as_u64().unwrap()).collect();
+        assert!(places.is_sorted_by(|one, other| other - one == 1), "{}: {said:?}", who.user);
+        assert_eq!(who.heard("message:reaction").len(), 1, "{}", who.user);
+    }
+    let shown = ann.ask("getConversation", json!({ "conversationId": group })).await;
+    assert_eq!(of(&shown, &bob.user)["status"], "online", "{shown}");
+    drop((ann, bob, eve));
     world.end().await;
 }
 

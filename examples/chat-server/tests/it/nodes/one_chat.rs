@@ -15,6 +15,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("a_user_of_two_servers_is_one_user", a_user_of_two_servers),
         trial("a_chat_outlives_all_its_servers", a_chat_outlives_its_servers),
         trial("health_tells_of_every_backend", health_tells),
+        trial("servers_know_of_one_another", servers_know_of_one_another),
     ]
 }
 
@@ -156,5 +157,36 @@ async fn health_tells(world: World) {
     until("health to be bad", || status("down")).await;
     world.mongo.restart();
     until("health to be good again", || status("ok")).await;
+    world.end().await;
+}
+
+async fn servers_know_of_one_another(mut world: World) {
+    let ann = Client::new(&world.nodes[1], "ann").await;
+    let known = async |nth: usize| {
+        let health = http::get(&world.nodes[nth], "/health").await.json();
+        let mut nodes = health["nodes"].as_array().cloned().unwrap_or_default();
+        nodes.sort_by_key(|node| node["sockets"].as_u64());
+        nodes
+    };
+    for nth in [0, 1] {
+        until("both servers to be known", || async {
+            let sockets: Vec<_> = known(nth).await.iter().map(|node| node["sockets"].as_u64()).collect();
+            sockets == [Some(0), Some(1)]
+        })
+        .await;
+    }
+    let (one, other) = (known(0).await, known(1).await);
+    assert_eq!(one, other);
+    assert_ne!(one[0]["node"], one[1]["node"]);
+    assert!(one.iter().all(|node| node["startedAt"].is_string() || node["startedAt"].is_u64()), "{one:?}");
+    drop(ann);
+    // Who ends says so; nobody waits for its silence.
+    world.nodes.remove(1).stop().await;
+    until("one server to be known", || async {
+        http::get(&world.nodes[0], "/health").await.json()["nodes"]
+            .as_array()
+            .is_some_and(|nodes| nodes.len() == 1)
+    })
+    .await;
     world.end().await;
 }
