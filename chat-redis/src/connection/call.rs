@@ -1,6 +1,7 @@
 //! One operation: sent, repeated where that is harmless, and answered before its deadline.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use chat_core::error::Result;
@@ -30,7 +31,7 @@ impl RedisService {
         commands: Vec<Command>,
     ) -> Result<Vec<T>> {
         let began = self.inner.watch.elapsed();
-        let work = self.work(operation, Work::new(commands), None, began);
+        let work = Box::pin(self.work(operation, Work::new(commands), None, began));
         let answers = self.observed(operation, began, work).await?;
         answers.into_iter().map(|value| take(operation, value)).collect()
     }
@@ -45,7 +46,7 @@ impl RedisService {
         commands: Vec<Command>,
     ) -> Result<Vec<T>> {
         let began = self.inner.watch.elapsed();
-        let work = self.work(operation, Work::transaction(commands), None, began);
+        let work = Box::pin(self.work(operation, Work::transaction(commands), None, began));
         let answers = self.observed(operation, began, work).await?;
         answers.into_iter().map(|value| take(operation, value)).collect()
     }
@@ -57,10 +58,11 @@ impl RedisService {
         command: Command,
     ) -> Result<T> {
         let began = self.inner.watch.elapsed();
-        take(operation, self.observed(operation, began, self.one(operation, command, began)).await?)
+        let work = pin!(self.one(operation, command, began));
+        take(operation, self.observed(operation, began, work).await?)
     }
 
-    /// Measures an operation that began at `began`.
+    /// Measures an operation that began at `began`. What does it had better be small, or somewhere else: it is moved.
     async fn observed<V>(
         &self,
         operation: Operation,
@@ -103,7 +105,8 @@ impl RedisService {
                 }
             }
         };
-        let answers = self.work(operation, work, tried, began).await?;
+        // Rare and large: elsewhere, so that every operation is small.
+        let answers = Box::pin(self.work(operation, work, tried, began)).await?;
         answers.into_iter().next().ok_or_else(|| corrupt(operation, "no answer"))
     }
 

@@ -52,11 +52,12 @@ impl Connection {
         let cmd = command.cmd();
         let answer = match (self, command.node()) {
             (Self::Single(one), _) => one.clone().send_packed_command(cmd).await,
-            (Self::Managed(one), _) => one.clone().send_packed_command(cmd).await,
+            // What these are doing is large, and has a place of its own.
+            (Self::Managed(one), _) => Box::pin(one.clone().send_packed_command(cmd)).await,
             (Self::Cluster(cluster), None) => cluster.clone().req_packed_command(cmd).await,
             (Self::Cluster(cluster), Some(Node { host, port })) => {
                 let node = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
-                cluster.clone().route_command(cmd.clone(), RoutingInfo::SingleNode(node)).await
+                Box::pin(cluster.clone().route_command(cmd.clone(), RoutingInfo::SingleNode(node))).await
             }
         };
         answer?.extract_error()

@@ -4,17 +4,18 @@
 -- Result: of each 1 when it lives, 0 when it is gone.
 -- Atomic, and repeats harmlessly.
 local deadline = math.min(now + tonumber(ARGV[2]), LAST)
-local renewed = {}
+-- Redis writes a number out each time it is handed over.
+local till, renewed = text(deadline), {}
 for at = 3, #ARGV, 2 do
   local user, session = ARGV[at], ARGV[at + 1]
   local leases, alive = key_of('u', user), 1
-  if redis.call('ZADD', leases, 'XX', 'GT', 'CH', deadline, session) == 0 then
+  if redis.call('ZADD', leases, 'XX', 'GT', 'CH', till, session) == 0 then
     local held = tonumber(redis.call('ZSCORE', leases, session))
     if not held then
       alive = 0
     elseif held > deadline then
-      redis.call('ZADD', leases, deadline, session)
-      redis.call('ZADD', index, 'LT', deadline, user)
+      redis.call('ZADD', leases, till, session)
+      redis.call('ZADD', index, 'LT', till, user)
     end
   end
   renewed[#renewed + 1] = alive
