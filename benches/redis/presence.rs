@@ -27,7 +27,14 @@ fn main() {
         }
         let _: () = stage.raw.clone().set("plain", "1").await.unwrap();
     });
-    let rows = [heartbeat(&stage), connecting(&stage), both(&stage), are_online(&stage)];
+    let rows = [
+        heartbeat(&stage),
+        heartbeats(&stage),
+        is_online(&stage),
+        connecting(&stage),
+        both(&stage),
+        are_online(&stage),
+    ];
     measure(&stage, &rows);
 }
 
@@ -71,6 +78,43 @@ fn heartbeat(stage: &Stage) -> Row {
     reference.random = USERS;
     row.references = vec![reference];
     row.goals = vec![Goal { tasks: 64, beside: "redis-benchmark of two ZADD", at_least: 1.0 }];
+    row
+}
+
+/// What a node sends for all who are connected to it.
+fn heartbeats(stage: &Stage) -> Row {
+    const BATCH: usize = 128;
+    let renewing = |of: fn(usize) -> usize, pause: Duration| -> Act {
+        let presence = Arc::clone(&stage.redis.presence);
+        acting(move |_, nth| {
+            let presence = Arc::clone(&presence);
+            async move {
+                // A lease is not made later twice in a millisecond.
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+                let first = of(nth) * BATCH;
+                let leases: Vec<_> = (first..first + BATCH).map(|nth| (user(nth), session("s"))).collect();
+                presence.renew_many(&leases, LEASE).await.unwrap();
+            }
+        })
+    };
+    let mut row = stage.row("presence heartbeats of 128", renewing(|_| 1, Duration::from_millis(3)));
+    row.ours.act = renewing(|nth| nth, Duration::ZERO);
+    row.elements = BATCH as u64;
+    row.per_core = Some(300_000.0);
+    row
+}
+
+fn is_online(stage: &Stage) -> Row {
+    let presence = Arc::clone(&stage.redis.presence);
+    let ours = acting(move |_, _| {
+        let presence = Arc::clone(&presence);
+        async move { assert!(presence.is_online(&user(1)).await.unwrap()) }
+    });
+    let mut row = stage.row("presence is online", ours);
+    let beside = "raw driver, the same commands";
+    row.goals = [1, 64].map(|tasks| Goal { tasks, beside, at_least: 0.9 }).to_vec();
     row
 }
 

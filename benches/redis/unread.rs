@@ -21,7 +21,7 @@ fn main() {
             stage.redis.unread.advance_many(&[advance]).await.unwrap();
         }
     });
-    let rows = [record(&stage), counts(&stage)];
+    let rows = [record(&stage), advance(&stage), counts(&stage)];
     measure(&stage, &rows);
 }
 
@@ -55,6 +55,21 @@ fn record(stage: &Stage) -> Row {
     row
 }
 
+fn advance(stage: &Stage) -> Row {
+    let unread = Arc::clone(&stage.redis.unread);
+    stage.prepare(async { unread.record(&said(2, 1_000_000_000)).await.unwrap() });
+    let ours = acting(move |_, nth| {
+        let unread = Arc::clone(&unread);
+        async move {
+            unread.mark_read(&ann(), &conversation(2), Seq(1 + nth as u64)).await.unwrap();
+        }
+    });
+    let mut row = stage.row("unread mark read", Arc::clone(&ours));
+    row.references.extend(stage.reference("of that script", &ours, 16));
+    row.goals = vec![Goal { tasks: 64, beside: "redis-benchmark of that script", at_least: 0.65 }];
+    row
+}
+
 fn counts(stage: &Stage) -> Row {
     let all = Arc::new((0..CONVERSATIONS).map(conversation).collect::<Vec<_>>());
     let unread = Arc::clone(&stage.redis.unread);
@@ -62,5 +77,7 @@ fn counts(stage: &Stage) -> Row {
         let (unread, all) = (Arc::clone(&unread), Arc::clone(&all));
         async move { assert!(unread.counts(&ann(), &all).await.unwrap().iter().all(Option::is_some)) }
     });
-    stage.row("unread counts of 100", ours)
+    let mut row = stage.row("unread counts of 100", ours);
+    row.goals = vec![Goal { tasks: 1, beside: "raw driver, the same commands", at_least: 0.9 }];
+    row
 }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use tokio::runtime::Runtime;
 
 use crate::cpu;
+use crate::outcome::{Entry, Outcome, Turn};
+use crate::peer::Errand;
 use crate::reference::Reference;
 
 /// With how many tasks at a time, unless a row says otherwise.
@@ -15,7 +18,7 @@ pub const TASKS: &[usize] = &[1, 16, 64];
 
 /// How long a contender's turn is, unless a row says otherwise.
 const TURN: Duration = Duration::from_millis(130);
-/// How many turns each has.
+/// How many turns each has, unless a row says otherwise.
 const TURNS: usize = 9;
 
 /// One operation, of this task, the nth of all.
@@ -56,7 +59,7 @@ pub struct Goal {
 }
 
 impl Goal {
-    fn is_beside(&self, name: &str) -> bool {
+    pub(crate) fn is_beside(&self, name: &str) -> bool {
         name.strip_prefix(self.beside).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     }
 }
@@ -72,39 +75,46 @@ pub struct Row {
     pub tasks: &'static [usize],
     /// How long a contender's turn is.
     pub turn: Duration,
+    /// How many turns each has.
+    pub turns: usize,
     /// Ours.
     pub ours: Contender,
     /// The raw driver; the first one sends the very same commands.
     pub raw: Vec<Contender>,
+    /// Another program.
+    pub peers: Vec<Errand>,
     /// What `redis-benchmark` sends.
     pub references: Vec<Reference>,
     /// What is hoped for.
     pub goals: Vec<Goal>,
+    /// How many elements a second of the server's processor is hoped to be enough for.
+    pub per_core: Option<f64>,
 }
 
 impl Row {
     /// Ours, and nobody beside it yet.
     pub fn new(name: &str, ours: Act) -> Self {
         let ours = Contender { name: "ours", act: ours };
-        let (raw, references, goals) = Default::default();
-        Self { name: name.to_owned(), elements: 1, tasks: TASKS, turn: TURN, ours, raw, references, goals }
+        let (raw, peers, references, goals) = Default::default();
+        Self {
+            name: name.to_owned(),
+            elements: 1,
+            tasks: TASKS,
+            turn: TURN,
+            turns: TURNS,
+            ours,
+            raw,
+            peers,
+            references,
+            goals,
+            per_core: None,
+        }
     }
-}
-
-/// What happened in a turn.
-#[derive(Debug, Clone, Copy)]
-struct Turn {
-    /// Operations in a second.
-    rate: f64,
-    /// Microseconds of this process for each.
-    cpu: f64,
-    /// Microseconds of the server for each.
-    server: f64,
 }
 
 /// How long it takes to do it so many times.
 #[expect(clippy::disallowed_methods, reason = "measures real time")]
-pub(crate) fn time(runtime: &Runtime, act: &Act, tasks: usize, times: u64) -> Duration {
+pub fn time(runtime: &Runtime, act: &Act, tasks: usize, times: u64) -> Duration {
     static NTH: AtomicUsize = AtomicUsize::new(0);
     let left = Arc::new(AtomicUsize::new(usize::try_from(times).unwrap_or(usize::MAX)));
     let began = Instant::now();
@@ -131,14 +141,15 @@ fn turn(
 ) -> Turn {
     let (over, first) = (Arc::new(AtomicBool::new(false)), nth.load(Ordering::Relaxed));
     let (began, spent, served) = (Instant::now(), cpu::spent("self"), server.spent());
+    // A thread: where operations never wait, nobody looks after timers.
+    let alarm = thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            thread::sleep(length);
+            over.store(true, Ordering::Relaxed);
+        }
+    });
     runtime.block_on(async {
-        tokio::spawn({
-            let over = Arc::clone(&over);
-            async move {
-                tokio::time::sleep(length).await;
-                over.store(true, Ordering::Relaxed);
-            }
-        });
         every(tasks, |task| {
             let (act, over, nth) = (Arc::clone(act), Arc::clone(&over), Arc::clone(nth));
             async move {
@@ -149,6 +160,7 @@ fn turn(
         })
         .await;
     });
+    alarm.join().expect("an alarm");
     let (passed, spent) = (began.elapsed().as_secs_f64(), cpu::spent("self") - spent);
     let served = server.spent() - served;
     let done = (nth.load(Ordering::Relaxed) - first) as f64;
@@ -181,85 +193,49 @@ impl Server {
     }
 }
 
-/// Lets all of a row contend, and prints what came of it.
-pub(crate) fn contend(runtime: &Runtime, server: &Server, row: &Row, tasks: usize) {
+/// Lets all of a row contend.
+pub(crate) fn contend(runtime: &Runtime, server: &Server, row: &Row, tasks: usize) -> Outcome {
     let contenders: Vec<&Contender> = std::iter::once(&row.ours).chain(&row.raw).collect();
     let nth: Vec<_> = contenders.iter().map(|_| Arc::new(AtomicUsize::new(0))).collect();
-    let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); contenders.len()];
-    let mut rates: Vec<Vec<(f64, f64)>> = vec![Vec::new(); row.references.len()];
+    let mut entries: Vec<Entry> = contenders.iter().map(|contender| Entry::new(contender.name)).collect();
+    let mut peers: Vec<Entry> = row.peers.iter().map(|errand| Entry::new(errand.name)).collect();
+    let mut references: Vec<Entry> =
+        row.references.iter().map(|reference| Entry::new(&reference.name)).collect();
     let mut expected = vec![20_000.0; row.references.len()];
-    for round in 0..=TURNS {
+    for round in 0..=row.turns {
+        // The first round warms up.
+        let counts = round > 0;
         for step in 0..contenders.len() {
             // Nobody always comes first.
             let who = (step + round) % contenders.len();
             let turn = turn(runtime, server, &contenders[who].act, tasks, row.turn, &nth[who]);
-            // The first round warms up.
-            if round > 0 {
-                turns[who].push(turn);
-            }
+            entries[who].turns.extend(counts.then_some(turn));
         }
-        for (which, reference) in row.references.iter().enumerate() {
+        for (entry, errand) in peers.iter_mut().zip(&row.peers) {
             let served = server.spent();
-            if let Some((rate, count)) = reference.run(server.port, tasks, row.turn, expected[which]) {
-                let served = (server.spent() - served) as f64 / 1_000.0 / count;
-                expected[which] = rate;
-                if round > 0 {
-                    rates[which].push((rate, served));
-                }
+            let (done, passed, spent) = errand.run(tasks, row.turn);
+            let server = (server.spent() - served) as f64 / 1_000.0 / done;
+            let turn =
+                Turn { rate: done / passed.as_secs_f64(), cpu: spent.as_secs_f64() * 1e6 / done, server };
+            entry.turns.extend(counts.then_some(turn));
+        }
+        for ((entry, reference), expected) in references.iter_mut().zip(&row.references).zip(&mut expected) {
+            let served = server.spent();
+            if let Some((rate, count)) = reference.run(server.port, tasks, row.turn, *expected) {
+                *expected = rate;
+                let server = (server.spent() - served) as f64 / 1_000.0 / count;
+                entry.turns.extend(counts.then_some(Turn { rate, cpu: f64::NAN, server }));
             }
         }
     }
-    let ours = &turns[0];
-    let rate = |turns: &[Turn]| median(turns.iter().map(|turn| turn.rate).collect());
-    let cpu = |turns: &[Turn]| median(turns.iter().map(|turn| turn.cpu).collect());
-    println!("\n{}, {tasks} at a time", row.name);
-    let served = |turns: &[Turn]| median(turns.iter().map(|turn| turn.server).collect());
-    println!(
-        "  {:<44} {:>9.0} /s  {:>7.2} us client {:>7.2} us server",
-        row.ours.name,
-        rate(ours),
-        cpu(ours),
-        served(ours)
-    );
-    let against = |name: &str, theirs: &[f64]| {
-        let ratio = median(ours.iter().zip(theirs).map(|(ours, theirs)| ours.rate / theirs).collect());
-        let goal = row.goals.iter().find(|goal| goal.tasks == tasks && goal.is_beside(name));
-        let verdict = goal.map_or(String::new(), |goal| {
-            let verdict = if ratio >= goal.at_least { "met" } else { "MISSED" };
-            format!("  goal {}: {verdict}", goal.at_least)
-        });
-        (ratio, verdict)
-    };
-    for (contender, theirs) in contenders.iter().zip(&turns).skip(1) {
-        let rates: Vec<f64> = theirs.iter().map(|turn| turn.rate).collect();
-        let (ratio, verdict) = against(contender.name, &rates);
-        let more = median(ours.iter().zip(theirs).map(|(ours, theirs)| ours.cpu / theirs.cpu).collect());
-        println!(
-            "  {:<44} {:>9.0} /s  {:>7.2} us client {:>7.2} us server  ours {ratio:.2} x, {:+.0} % client{verdict}",
-            contender.name,
-            rate(theirs),
-            cpu(theirs),
-            served(theirs),
-            (more - 1.0) * 100.0,
-        );
+    entries.extend(peers);
+    entries.extend(references);
+    Outcome {
+        name: row.name.clone(),
+        tasks,
+        elements: row.elements,
+        entries,
+        goals: row.goals.clone(),
+        per_core: row.per_core,
     }
-    for (reference, rates) in row.references.iter().zip(&rates) {
-        if rates.is_empty() {
-            println!("  {:<44} redis-benchmark is not installed", reference.name);
-            continue;
-        }
-        let (rates, served): (Vec<_>, Vec<_>) = rates.iter().copied().unzip();
-        let (ratio, verdict) = against(&reference.name, &rates);
-        println!(
-            "  {:<44} {:>9.0} /s                    {:>7.2} us server  ours {ratio:.2} x{verdict}",
-            reference.name,
-            median(rates),
-            median(served)
-        );
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -6,6 +6,9 @@
 //! of the ratios within one turn. Then criterion measures ours and the raw driver on their own. Nothing here asserts a
 //! time: a figure that misses its goal says so.
 //!
+//! `cargo xtask bench --peers` runs `peers`: the same contest, beside the seeds' own managers on node-redis (`peers/node`), which
+//! take their turns in a process of their own.
+//!
 //! Without `redis-server` a bench says so and ends well; without `redis-benchmark` that column is missing. The benches
 //! `mongo_messages`, `mongo_positions` and `mongo_conversations` do the same on a server that speaks MongoDB's protocol, found
 //! or spawned as the tests find theirs; the raw driver there does the least that has the same visible result.
@@ -22,14 +25,18 @@ mod contest;
 mod cpu;
 mod measure;
 mod mongo;
+mod outcome;
+mod peer;
 mod reference;
 mod ring;
 mod stage;
 
 pub use capture::Template;
-pub use contest::{Act, Contender, Goal, Row, TASKS, acting};
+pub use contest::{Act, Contender, Goal, Row, TASKS, acting, time};
 pub use measure::measure;
 pub use mongo::MongoStage;
+pub use outcome::{Entry, Outcome, Quartiles, Turn};
+pub use peer::{Errand, NodePeer};
 pub use reference::Reference;
 pub use ring::Ring;
 pub use stage::Stage;

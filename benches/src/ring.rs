@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::contest::{Contender, Row, Server, contend, time};
+use crate::outcome::Outcome;
 
 /// A runtime of two threads, and the server that is talked to.
 #[derive(Debug)]
@@ -28,18 +29,22 @@ impl Ring {
         self.runtime.block_on(work)
     }
 
-    /// Lets the rows contend, unless the arguments ask for others.
-    pub(crate) fn contend(&self, rows: &[Row]) {
+    /// Lets the rows contend, unless the arguments ask for others, prints what comes of it, and gives it.
+    pub(crate) fn contend(&self, rows: &[Row]) -> Vec<Outcome> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         if arguments.iter().any(|argument| argument == "--test" || argument == "--list") {
-            return;
+            return Vec::new();
         }
         let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
+        let mut outcomes = Vec::new();
         for row in rows.iter().filter(|row| wanted.is_none_or(|wanted| row.name.contains(wanted.as_str()))) {
             for &tasks in row.tasks {
-                contend(&self.runtime, &self.server, row, tasks);
+                let outcome = contend(&self.runtime, &self.server, row, tasks);
+                outcome.print();
+                outcomes.push(outcome);
             }
         }
+        outcomes
     }
 
     /// How long it takes to do it so many times.

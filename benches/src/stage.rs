@@ -7,8 +7,9 @@ use chat_testkit::server::Redis as Server;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Client, Pipeline};
 
-use crate::capture::Template;
+use crate::capture::{Template, captured};
 use crate::contest::{Act, Contender, Row, acting};
+use crate::outcome::Outcome;
 use crate::reference::Reference;
 use crate::ring::Ring;
 
@@ -73,6 +74,17 @@ impl Stage {
             }
         });
         Contender { name, act }
+    }
+
+    /// The names of the commands that arrive while something is done; what scripts call is not among them.
+    pub fn commands(&self, work: impl Future<Output = ()>) -> Vec<String> {
+        let commands = self.ring.prepare(captured(&self.server, work));
+        commands.iter().filter_map(|words| String::from_utf8(words.first()?.clone()).ok()).collect()
+    }
+
+    /// Lets the rows contend, unless the arguments ask for others, prints what comes of it, and gives it.
+    pub fn contend(&self, rows: &[Row]) -> Vec<Outcome> {
+        self.ring.contend(rows)
     }
 
     /// A row: ours, and the raw driver sending the same.

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::sh;
+use crate::{page, sh};
 
 const FILE: &str = "docs/EVENTS.md";
 const BEGIN: &str = "<!-- event-table:begin -->";
@@ -33,33 +33,7 @@ pub(crate) fn check() -> Result<()> {
 fn pages() -> Result<(String, String)> {
     let page = fs::read_to_string(FILE).with_context(|| format!("cannot read {FILE}"))?;
     let table = sh::output(&mut sh::cargo("run --quiet --package chat-core --example event_table"))?;
-    let new = with_table(&page, &table).with_context(|| format!("{FILE} needs {BEGIN}, then {END}"))?;
+    let new = page::between(&page, BEGIN, END, &table)
+        .with_context(|| format!("{FILE} needs {BEGIN}, then {END}"))?;
     Ok((page, new))
-}
-
-/// The page with this table between its markers.
-fn with_table(page: &str, table: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", table.trim()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_replaces_what_is_between_the_markers() {
-        let page = format!("# Events\n\n{BEGIN}\nold\n{END}\n\nAfter.\n");
-        let new = with_table(&page, "| a |\n|---|\n").unwrap();
-        assert_eq!(new, format!("# Events\n\n{BEGIN}\n\n| a |\n|---|\n\n{END}\n\nAfter.\n"));
-        assert_eq!(with_table(&new, "| a |\n|---|\n").unwrap(), new, "writing twice changes nothing");
-    }
-
-    #[test]
-    fn a_page_without_both_markers_in_order_is_refused() {
-        for page in ["", BEGIN, END, &format!("{END}{BEGIN}")] {
-            assert_eq!(with_table(page, "table"), None);
-        }
-    }
 }

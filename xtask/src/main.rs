@@ -1,8 +1,11 @@
 //! The workspace's own commands, run as `cargo xtask <command>`.
 
+mod bench;
 mod check_imports;
 mod ci;
 mod event_table;
+mod load;
+mod page;
 mod setup;
 mod sh;
 mod soak;
@@ -17,7 +20,10 @@ usage: cargo xtask <command>
   setup                  install what the tests and checks need (Debian, Ubuntu); safe to repeat
   test [args]            setup, then `cargo test --workspace --all-features [args]`
   ci                     everything a change must pass, cheapest first
+  bench [NAME]           the criterion benches, all or one, beside the raw driver: `redis_presence`, `memory`, ...
+  bench --peers [--write]  ours beside the seeds on node-redis and the raw driver; --write keeps it in docs/PEERS.md
   soak [minutes]         two servers and their backends are harmed for 10 minutes while people talk; target/soak.json
+  load [options] [names] chat-server beside a plain Socket.IO server on Node, under the same load; --write: docs/LOAD.md
   up [options]           a Redis, a MongoDB, and two servers on them which are one chat, until Ctrl-C
   check-imports          who may import whom, between crates and inside chat-core
   event-table [--check]  write, or only compare, the table of events in docs/EVENTS.md
@@ -30,8 +36,11 @@ fn main() -> ExitCode {
         ["setup"] => setup::run(),
         ["test", rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
+        ["bench", "--peers", rest @ ..] => bench::peers(rest),
+        ["bench", rest @ ..] => bench::run(rest),
         ["soak"] => soak::run("10"),
         ["soak", minutes] => soak::run(minutes),
+        ["load", rest @ ..] => load::run(rest),
         ["up", rest @ ..] => up::run(rest),
         ["check-imports"] => check_imports::run(),
         ["event-table"] => event_table::write(),

@@ -20,7 +20,8 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     sh::run(&mut sh::cargo(
         "build --quiet -p chat-server -p chat-testkit --example servers --bin chat-server",
     ))?;
-    let mut backends = Running::start(Command::new(built("examples/servers")).stdin(Stdio::piped()))?;
+    let mut backends =
+        Running::start(Command::new(built("debug", "examples/servers")).stdin(Stdio::piped()))?;
     let mut variables: Vec<(String, String)> = [("CHAT_JWT_SECRET", SECRET), ("CHAT_DEV", "1")]
         .map(|(name, value)| (name.into(), value.into()))
         .into();
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     }
     let mut nodes = Vec::new();
     for listen in LISTEN {
-        let mut node = Command::new(built("chat-server"));
+        let mut node = Command::new(built("debug", "chat-server"));
         node.args(["--listen", listen]).args(args).envs(variables.clone());
         let mut node = Running::start(node.stdin(Stdio::null()))?;
         println!("{}", node.line()?);
@@ -46,20 +47,20 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What cargo has built.
-fn built(name: &str) -> PathBuf {
+/// What cargo has built, with this profile.
+pub(crate) fn built(profile: &str, name: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Path::new(&target).join("debug").join(name)
+    Path::new(&target).join(profile).join(name)
 }
 
 /// A program that ends with this one, and what it says.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let started = command.stdout(Stdio::piped()).spawn();
         let mut child =
             started.with_context(|| format!("cannot start {}", command.get_program().display()))?;
@@ -67,7 +68,11 @@ impl Running {
         Ok(Self { child, lines: BufReader::new(said).lines() })
     }
 
-    fn line(&mut self) -> Result<String> {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn line(&mut self) -> Result<String> {
         Ok(self.lines.next().context("a program did not start: see what it said above")??)
     }
 }
