@@ -53,7 +53,20 @@ class Person {
   /** Stands between the page and the server, so that a test can cut the wire. */
   carry(wire) {
     if (this.offline) return wire.close({ code: 1012 });
-    this.wires = [...(this.wires ?? []), wire, wire.connectToServer()];
+    const server = wire.connectToServer();
+    this.wires = [...(this.wires ?? []), wire, server];
+    server.onMessage((message) => (this.held ? this.held.push(() => wire.send(message)) : wire.send(message)));
+  }
+
+  /** Keeps back what the server says until it is let go. */
+  hold() {
+    this.held = [];
+  }
+
+  letGo() {
+    const held = this.held;
+    this.held = null;
+    for (const pass of held) pass();
   }
 
   cut() {
@@ -166,9 +179,16 @@ step("the door asks for a name", async () => {
 
 step("a first message makes the conversation and raises the other's badge", async () => {
   await ada.startDirect(ben);
+  ada.hold();
   await ada.say("Good morning, Ben!");
   await reads(ben.badge(ada.fullName), "1");
-  await ada.say("Did you see the sunrise?");
+  await ada.composer.fill("Did you see the sunrise?");
+  ada.letGo();
+  await ada.page.waitForURL(/#\/c\//);
+  await ada.message("Good morning, Ben!").getByRole("img", { name: "Delivered" }).waitFor();
+  assert.equal(await ada.composer.inputValue(), "Did you see the sunrise?", "what is being written goes along");
+  await ada.composer.press("Enter");
+  await ada.message("Did you see the sunrise?").waitFor();
   await reads(ben.badge(ada.fullName), "2");
   assert.match(await ben.page.title(), /^\(2\)/);
   await ben.shot("03-unread");

@@ -61,6 +61,8 @@ export function roomView(app) {
   });
 
   const target = () => (app.route.view === "draft" ? { receiverId: app.route.userId } : { conversationId: place });
+  /** Whether a conversation is what talking to this person has become. */
+  const isWith = (state, conversation, userId) => Boolean(userId && conversation && otherOf(state, conversation)?.userId === userId);
   const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < NEAR;
   const toEnd = () => log.scrollTo({ top: log.scrollHeight, behavior: "instant" });
   const lastPin = () => store.get().conversations.get(place)?.pinnedMessages?.at(-1);
@@ -87,12 +89,14 @@ export function roomView(app) {
   }
 
   function enter(state, here) {
-    if (place) drafts.set(place, writer.draft());
-    place = here;
     const conversation = state.conversations.get(here);
+    const written = writer.draft();
+    const goesAlong = written && isWith(state, conversation, place);
+    if (place && !goesAlong) drafts.set(place, written);
+    place = here;
     newFrom = conversation?.unreadCount ? conversation.readSeq + 1 : Infinity;
     seenSeq = 0;
-    writer.restore(drafts.get(here));
+    if (!goesAlong) writer.restore(drafts.get(here));
     if (!here) return;
     if (matchMedia("(pointer: fine)").matches) writer.focus();
     if (app.route.view === "room") chat.open(here).catch((error) => app.toast(error.message));
@@ -162,7 +166,9 @@ export function roomView(app) {
 
   function body(state, moved) {
     const room = state.rooms.get(place);
-    const outbox = state.outbox.filter((item) => !item.thread && (item.conversationId ?? item.receiverId) === place);
+    const conversation = state.conversations.get(place);
+    const outbox = state.outbox.filter(({ thread, conversationId, receiverId }) =>
+      !thread && (place === (conversationId ?? receiverId) || isWith(state, conversation, receiverId)));
     const items = rows({ messages: mainMessages(room), outbox, newFrom });
     const follow = moved || atEnd();
     const held = follow ? null : firstEnding();
