@@ -31,6 +31,18 @@ pub(crate) fn cargo(args: &str) -> Command {
     command
 }
 
+/// A program of the workspace, `quickstart` or `examples/event_table`, built with the features that the tests are built with: by
+/// itself it would have others, and so compile every dependency a second time.
+pub(crate) fn built(program: &str) -> Result<Command> {
+    let target = match program.strip_prefix("examples/") {
+        Some(example) => format!("--example {example}"),
+        None => format!("--bin {program}"),
+    };
+    run(&mut cargo(&format!("build --quiet --workspace --all-features {target}")))?;
+    let here = env::current_exe().context("this program has no path")?;
+    Ok(cmd(&here.with_file_name(program).to_string_lossy(), ""))
+}
+
 /// Prints the command, runs it, and fails unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = line(command);
