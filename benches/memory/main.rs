@@ -11,15 +11,18 @@
 
 mod field;
 
+mod audit;
 mod cache;
 mod conversations;
 mod events;
+mod files;
 mod limits;
 mod messages;
 mod outbox;
 mod positions;
 mod presence;
 mod rooms;
+mod source;
 mod unread;
 mod users;
 
@@ -27,15 +30,18 @@ use crate::field::Field;
 
 fn main() {
     let mut field = Field::new();
+    audit::rows(&mut field);
     cache::rows(&mut field);
     conversations::rows(&mut field);
     events::rows(&mut field);
+    files::rows(&mut field);
     limits::rows(&mut field);
     messages::rows(&mut field);
     outbox::rows(&mut field);
     positions::rows(&mut field);
     presence::rows(&mut field);
     rooms::rows(&mut field);
+    source::rows(&mut field);
     unread::rows(&mut field);
     users::rows(&mut field);
     field.end();

@@ -183,9 +183,13 @@ macro_rules! trials {
     };
 }
 
-/// Runs trials as a test binary does: takes its arguments (`--list`, a filter, `--nocapture`).
+/// Runs trials as a test binary does: takes its arguments (`--list`, a filter, `--nocapture`). They wait for servers more
+/// than they work, so there are twice as many at a time as processors.
 pub fn run_trials(trials: Vec<Trial>) -> ExitCode {
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    arguments.test_threads.get_or_insert(2 * processors);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn runtime() -> tokio::runtime::Runtime {

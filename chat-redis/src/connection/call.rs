@@ -92,7 +92,7 @@ impl RedisService {
             None => (Work::new(vec![command]), None),
             Some(live) => {
                 let patience = self.patience(&live, began, began);
-                match timeout(patience, live.connection().one(&command)).await {
+                match timeout(patience, live.one(&command)).await {
                     Ok(Ok(value)) => {
                         live.heard(self.inner.watch.elapsed());
                         return Ok(value);

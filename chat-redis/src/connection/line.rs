@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chat_core::clock::{ServerClock, Stopwatch};
-use redis::{ErrorKind, RedisError, RedisResult};
+use redis::{ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
@@ -19,6 +19,7 @@ use super::command::Command;
 use super::counters::Counters;
 use super::dial::{Connection, Dial};
 use super::timing::Timing;
+use super::together::Together;
 use crate::clock::time;
 use crate::error::is_sign_in;
 
@@ -82,6 +83,8 @@ pub(super) struct Live(Arc<Wire>);
 struct Wire {
     epoch: u64,
     connection: Connection,
+    /// The same, where what many ask for goes in one write.
+    together: Option<Together>,
     /// Who serves which slots, as it was when this connection was made; of a cluster.
     map: Option<u64>,
     /// When anything was last heard, in milliseconds of the stopwatch.
@@ -105,6 +108,14 @@ impl fmt::Debug for Live {
 impl Live {
     pub(super) fn connection(&self) -> &Connection {
         &self.0.connection
+    }
+
+    /// Sends one command, with others if there are any.
+    pub(super) async fn one(&self, command: &Command) -> RedisResult<Value> {
+        match &self.0.together {
+            Some(together) => together.send(command.cmd()).await?.extract_error(),
+            None => self.0.connection.one(command).await,
+        }
     }
 
     /// Which of its line's connections it is.
@@ -438,7 +449,19 @@ impl Kit {
         let map = if connection.is_cluster() { map_of(&connection).await? } else { None };
         let (counters, heard_at) = (Arc::clone(&self.counters), AtomicU64::new(millis(self.watch.elapsed())));
         counters.up(true);
-        Ok(Live(Arc::new(Wire { epoch, connection, map, heard_at, suspected: Notify::new(), counters })))
+        let together = match &connection {
+            Connection::Single(one) => Some(Together::new(one.clone())),
+            _ => None,
+        };
+        Ok(Live(Arc::new(Wire {
+            epoch,
+            connection,
+            together,
+            map,
+            heard_at,
+            suspected: Notify::new(),
+            counters,
+        })))
     }
 
     fn next_epoch(&self) -> u64 {

@@ -39,6 +39,7 @@ pub(crate) mod servers;
 mod services;
 mod subscription;
 mod timing;
+mod together;
 mod tracking;
 mod work;
 

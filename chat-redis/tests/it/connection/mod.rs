@@ -8,6 +8,7 @@ mod secrets;
 mod subscription;
 #[cfg(feature = "tls")]
 mod tls;
+mod together;
 mod topology;
 mod transaction;
 
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         life::trials(),
         secrets::trials(),
         subscription::trials(),
+        together::trials(),
         topology::trials(),
         transaction::trials(),
     ]

@@ -5,6 +5,7 @@
 
 mod cache;
 mod limits;
+mod others;
 mod presence;
 mod rooms;
 mod unread;
@@ -194,6 +195,8 @@ async fn connect(url: &str) -> Redis {
 
 /// Compares with the published table, or writes it.
 fn compare(rows: &[Row]) {
+    let unmeasured = others::unmeasured(|name| rows.iter().any(|row| row.operation == name));
+    assert!(unmeasured.is_empty(), "nobody measures {unmeasured:?}");
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/COSTS.md");
     let published = std::fs::read_to_string(&path).unwrap_or_default();
     if std::env::var("CHAT_BLESS").is_ok_and(|bless| bless == "1") {
@@ -224,20 +227,27 @@ const HEAD: &str = "\
 # What it costs
 
 Counted on a real Redis by `tests/it/cost`, not timed; the same with 10, 1 000 and 100 000 users, rooms and keys on the
-server, and a test fails when a figure changes. *Within* are the commands that scripts call on the server. The last column
-is what seed 001 and 002 send for the same, commands / round trips; N is everything there is.
+server, and a test fails when a figure changes. *Within* are the commands that scripts call on the server. The last columns
+are what others send for the same, commands / round trips; N is everything there is.
 
-| operation | commands | round trips | within | bytes to Redis | bytes back | seed |
-|---|---|---|---|---|---|---|
+- **seed**: the managers of seeds 001 and 002.
+- **centrifuge**: its Redis engine, with users; in brackets what its scripts call. It renews one presence at a time, and reads the members of a
+  channel whole.
+- **stoat** (`stoatchat/stoatchat`, August 2026): presence without leases, so a process that dies leaves its users online until it is
+  started again; what is unread is in MongoDB, so there a command is one of MongoDB's.
+
+| operation | commands | round trips | within | bytes to Redis | bytes back | seed | centrifuge | stoat |
+|---|---|---|---|---|---|---|---|---|
 ";
 
 fn written(rows: &[Row]) -> String {
     let mut text = HEAD.to_owned();
     for Row { operation, cost, seed } in rows {
         let Cost { commands, round_trips, within, bytes_in, bytes_out } = cost;
+        let (centrifuge, stoat) = others::others(operation);
         writeln!(
             text,
-            "| {operation} | {commands} | {round_trips} | {within} | {bytes_in} | {bytes_out} | {seed} |"
+            "| {operation} | {commands} | {round_trips} | {within} | {bytes_in} | {bytes_out} | {seed} | {centrifuge} | {stoat} |"
         )
         .unwrap();
     }

@@ -68,6 +68,14 @@ pub(super) async fn measure(meter: &mut Meter<'_>) {
         })
         .await;
     meter.measure("unread: count", 1, "1 / 1", |_| unread.count(ann, large)).await;
+    let marked = &conversation(&meter.fresh(900));
+    unread.record_many(&[said(marked, 0), Recorded { countable: false, ..said(marked, 1) }]).await.unwrap();
+    unread.advance_many(&[at(ann, marked, 0)]).await.unwrap();
+    meter
+        .measure_trips("unread: count, where one does not count", (2, 2), "1 / 1", |_| {
+            unread.count(ann, marked)
+        })
+        .await;
     meter
         .measure("unread: record a message that mentions 10", 1, NOTHING, |nth| async move {
             let users = (0..10).map(|nth| user(&id(nth))).collect();
