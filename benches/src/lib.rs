@@ -23,6 +23,7 @@
 mod capture;
 mod contest;
 mod cpu;
+mod curve;
 mod measure;
 mod mongo;
 mod outcome;
@@ -33,6 +34,7 @@ mod stage;
 
 pub use capture::Template;
 pub use contest::{Act, Contender, Goal, Row, TASKS, acting, time};
+pub use curve::{Curve, Figures, Growth, Meter, Place, Served, Verdict, measure_growth, slope, spent_during};
 pub use measure::measure;
 pub use mongo::MongoStage;
 pub use outcome::{Entry, Outcome, Quartiles, Turn};

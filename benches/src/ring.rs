@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::contest::{Contender, Row, Server, contend, time};
+use crate::contest::{Act, Contender, Row, Server, contend, time};
 use crate::outcome::Outcome;
 
 /// A runtime of two threads, and the server that is talked to.
@@ -24,8 +24,17 @@ impl Ring {
         Self { server: Server { process, port }, runtime }
     }
 
+    /// One without a server of its own.
+    pub fn alone() -> Self {
+        Self::new(None, 0)
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// Does something before the contest.
-    pub(crate) fn prepare<T>(&self, work: impl Future<Output = T>) -> T {
+    pub fn prepare<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
@@ -45,6 +54,11 @@ impl Ring {
             }
         }
         outcomes
+    }
+
+    /// Does it so many times, by so many tasks.
+    pub fn run(&self, act: &Act, tasks: usize, times: u64) -> Duration {
+        time(&self.runtime, act, tasks, times)
     }
 
     /// How long it takes to do it so many times.
