@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{page, sh};
+use crate::{capacity, page, sh};
 
 const PAGE: &str = "docs/PEERS.md";
 const BEGIN: &str = "<!-- peers:begin -->";
@@ -28,6 +28,13 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         bench.arg("--").args(words);
     }
     sh::run(&mut bench)
+}
+
+/// `growth [--write]`: how costs grow; the model reckons with what is written.
+pub(crate) fn growth(args: &[&str]) -> Result<()> {
+    let mut bench = sh::cargo("bench --package chat-benches --bench growth --");
+    sh::run(bench.args(args))?;
+    if args.contains(&"--write") { capacity::write() } else { Ok(()) }
 }
 
 /// `--peers [--write] [words]`: ours beside the seeds on node-redis and the raw driver; the rows whose names have these words.

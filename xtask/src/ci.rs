@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{check_imports, event_table, setup, sh, test};
+use crate::{capacity, check_imports, event_table, setup, sh, test};
 
 type Step = (&'static str, fn() -> Result<()>);
 
 const STEPS: &[Step] = &[
     ("fmt", || sh::run(&mut sh::cargo("fmt --all --check"))),
     ("check-imports", check_imports::run),
+    ("capacity", capacity::check),
     ("setup", setup::run),
     ("deny", || sh::run(&mut sh::cargo("deny check --hide-inclusion-graph bans licenses sources"))),
     ("clippy", || sh::run(&mut sh::cargo("clippy --workspace --all-targets --all-features -- -D warnings"))),

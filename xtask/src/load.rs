@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
+use crate::capacity;
 use crate::sh;
 use crate::up::{Running, built};
 use contests::{CONTESTS, Contest, Figure};
@@ -267,7 +268,8 @@ fn write(figures: &str) -> Result<()> {
     let (before, after) = parts.with_context(|| format!("{PAGE} needs {BEGIN}, then {END}"))?;
     fs::write(PAGE, format!("{before}{BEGIN}\n\n{}\n{END}{after}", figures.trim_start()))?;
     println!("{PAGE} written");
-    Ok(())
+    // The model reckons with it.
+    capacity::write()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The workspace's own commands, run as `cargo xtask <command>`.
 
 mod bench;
+mod capacity;
 mod check_imports;
 mod ci;
 mod event_table;
@@ -22,6 +23,8 @@ usage: cargo xtask <command>
   ci                     everything a change must pass, cheapest first
   bench [NAME]           the criterion benches, all or one, beside the raw driver: `redis_presence`, `memory`, ...
   bench --peers [--write]  ours beside the seeds on node-redis and the raw driver; --write keeps it in docs/PEERS.md
+  bench growth [--write] how costs grow with members, rooms, users and messages; --write: docs/GROWTH.md, docs/SCALING.md
+  capacity [options]     what 1 000 000 and 100 000 000 users need, from what was measured; --write, --check: docs/SCALING.md
   soak [minutes]         two servers and their backends are harmed for 10 minutes while people talk; target/soak.json
   load [options] [names] chat-server beside a plain Socket.IO server on Node, under the same load; --write: docs/LOAD.md
   up [options]           a Redis, a MongoDB, and two servers on them which are one chat, until Ctrl-C
@@ -37,7 +40,11 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
         ["bench", "--peers", rest @ ..] => bench::peers(rest),
+        ["bench", "growth", rest @ ..] => bench::growth(rest),
         ["bench", rest @ ..] => bench::run(rest),
+        ["capacity", "--write"] => capacity::write(),
+        ["capacity", "--check"] => capacity::check(),
+        ["capacity", rest @ ..] => capacity::run(rest),
         ["soak"] => soak::run("10"),
         ["soak", minutes] => soak::run(minutes),
         ["load", rest @ ..] => load::run(rest),
