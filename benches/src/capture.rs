@@ -1,13 +1,18 @@
 //! What an operation sends, learnt from the server: so the raw driver sends the very same.
 
 use std::future::Future;
+use std::ops::Range;
 
+use chat_core::clock::{Clock, SystemClock};
 use chat_testkit::server::Redis;
 use chat_testkit::server::resp::Reply;
 use redis::Cmd;
 
 /// A command as its words.
 pub(crate) type Words = Vec<Vec<u8>>;
+
+/// Milliseconds: a number between is a time.
+const THIS_CENTURY: Range<u64> = 1_000_000_000_000..5_000_000_000_000;
 
 /// Says that nothing more comes.
 const END: &str = "end of what was captured";
@@ -63,6 +68,8 @@ enum Word {
     Same(Vec<u8>),
     /// Counts up.
     Number(u64),
+    /// The time, in milliseconds; it was this.
+    Time(u64),
     /// A name of this length, for one call.
     Name(usize),
 }
@@ -86,6 +93,7 @@ impl Template {
             let number = |word: &[u8]| str::from_utf8(word).ok().and_then(|word| word.parse::<u64>().ok());
             match (number(&one), number(other)) {
                 _ if one == *other => Word::Same(one),
+                (Some(one), Some(other)) if THIS_CENTURY.contains(&one) => Word::Time(one.max(other)),
                 (Some(one), Some(other)) => Word::Number(one.max(other)),
                 _ => Word::Name(one.len()),
             }
@@ -100,6 +108,8 @@ impl Template {
             match word {
                 Word::Same(word) => cmd.arg(word),
                 Word::Number(first) => cmd.arg(first + 1 + nth as u64),
+                // Counted up, it would soon be so late that every lease has ended.
+                Word::Time(_) => cmd.arg(SystemClock.now().as_millis()),
                 Word::Name(length) => {
                     let name = nth as u64 * 0x1_0000 + place as u64;
                     let mut name = format!("{:016x}", name.wrapping_mul(0x9e37_79b9_7f4a_7c15)).into_bytes();
@@ -115,6 +125,7 @@ impl Template {
     pub fn words(&self) -> Option<Vec<String>> {
         let word = |word: &Word| match word {
             Word::Same(word) => String::from_utf8(word.clone()).ok().filter(|word| !word.contains('\0')),
+            Word::Time(time) => Some(time.to_string()),
             Word::Number(_) | Word::Name(_) => Some("__rand_int__".to_owned()),
         };
         self.0.iter().map(word).collect()
@@ -139,5 +150,12 @@ mod tests {
         assert_ne!(template.command(0).get_packed_command(), template.command(1).get_packed_command());
         let first = template.command(0).get_packed_command();
         assert!(first.windows(2).any(|two| two == b"10"), "numbers go on after the last");
+
+        let at = |time: u64| words(&["EVALSHA", &time.to_string()]);
+        let template = Template::between(at(THIS_CENTURY.start), &at(THIS_CENTURY.start + 1));
+        assert_eq!(template.words().unwrap(), ["EVALSHA", "1000000000001"]);
+        let now = SystemClock.now().as_millis().to_string();
+        let command = template.command(usize::MAX).get_packed_command();
+        assert!(command.windows(4).any(|four| four == &now.as_bytes()[..4]), "a time is today's");
     }
 }
