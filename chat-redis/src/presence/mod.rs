@@ -23,8 +23,7 @@
 //! | operation | commands | round trips |
 //! |---|---|---|
 //! | `connect`, `disconnect` | 1 script | 1 (see the peak below) |
-//! | `renew_many` of one | 1 `ZADD`; when that says the lease was not made later, 1 script more | 1, or 2 |
-//! | `renew_many` | 1 script a shard and 256 sessions | 1 |
+//! | `renew_many` | 1 `ZADD` a session; for those that were not made later, 1 script a shard and 256 of them more | 1, or 2 |
 //! | `are_online` of one | 1 `ZCOUNT` | 1 |
 //! | `are_online`, `get_many`, `touch_many`, `idle_many` | 1 script a shard and 256 users | 1 |
 //! | `choose`, `set_visibility` | 1 script | 1 |
@@ -182,6 +181,7 @@ impl RedisPresence {
         Ok(placed.into_iter().map(|(_, answer)| answer).collect())
     }
 
+    /// Finds out what became of leases that could not be made later.
     async fn renew_by_script(
         &self,
         sessions: &[(UserId, SessionId)],
@@ -198,14 +198,10 @@ impl RedisPresence {
         Ok(alive.into_iter().map(|alive| if alive { Renewal::Alive } else { Renewal::Lost }).collect())
     }
 
-    async fn renew_one(&self, user: &UserId, session: &SessionId, lease: Duration) -> Result<Vec<Renewal>> {
-        let until = deadline(self.store.now(), lease).as_millis();
-        let later = Command::new("ZADD", &self.leases(user)).arg("XX").arg("GT").arg("CH").arg(until);
-        if self.store.call_one::<bool>(RENEW, later.arg(session.as_str())).await? {
-            return Ok(vec![Renewal::Alive]);
-        }
-        // Gone, or renewed in this very millisecond, or made to end earlier: the script knows.
-        self.renew_by_script(&[(user.clone(), session.clone())], lease).await
+    /// Makes the lease end later; says no where it is gone, was renewed in this very millisecond, or ends later already.
+    fn later(&self, user: &UserId, session: &SessionId, until: Timestamp) -> Command {
+        let command = Command::new("ZADD", &self.leases(user)).arg("XX").arg("GT").arg("CH");
+        command.arg(until.as_millis()).arg(session.as_str())
     }
 }
 
@@ -235,10 +231,26 @@ impl PresenceStore for RedisPresence {
     }
 
     async fn renew_many(&self, sessions: &[(UserId, SessionId)], lease: Duration) -> Result<Vec<Renewal>> {
-        match sessions {
-            [(user, session)] => self.renew_one(user, session, lease).await,
-            _ => self.renew_by_script(sessions, lease).await,
+        let until = deadline(self.store.now(), lease);
+        let is_later: Vec<bool> = match sessions {
+            [(user, session)] => vec![self.store.call_one(RENEW, self.later(user, session, until)).await?],
+            _ => {
+                let commands = sessions.iter().map(|(user, session)| self.later(user, session, until));
+                self.store.call(RENEW, commands.collect()).await?
+            }
+        };
+        let mut renewals = vec![Renewal::Alive; sessions.len()];
+        let rest = sessions.iter().enumerate().zip(is_later).filter(|(_, is_later)| !is_later);
+        let (places, rest): (Vec<usize>, Vec<_>) =
+            rest.map(|((nth, session), _)| (nth, session.clone())).unzip();
+        if !rest.is_empty() {
+            for (nth, renewal) in places.into_iter().zip(self.renew_by_script(&rest, lease).await?) {
+                if let Some(place) = renewals.get_mut(nth) {
+                    *place = renewal;
+                }
+            }
         }
+        Ok(renewals)
     }
 
     async fn disconnect(&self, user: &UserId, session: &SessionId) -> Result<Transition> {

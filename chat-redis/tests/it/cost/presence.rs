@@ -69,7 +69,7 @@ pub(super) async fn measure(meter: &mut Meter<'_>) {
     let renew = |nth: usize| presence.renew_many(&sessions[nth..=nth], LEASE);
     meter.measure("presence: heartbeat", 1, "3 / 3", renew).await;
     meter
-        .measure("presence: 128 heartbeats", SHARDS, "384 / 384", |_| presence.renew_many(sessions, LEASE))
+        .measure("presence: 128 heartbeats", 128, "384 / 384", |_| presence.renew_many(sessions, LEASE))
         .await;
     meter.measure("presence: disconnect one of two", 1, "4 / 4", |nth| disconnects(nth, "b")).await;
     meter.measure("presence: disconnect, going offline", 1, "4 / 4", |nth| disconnects(nth, "a")).await;
