@@ -41,6 +41,7 @@ async fn everybody_has_its_own_answer() -> Result<(), Absent> {
 async fn who_gives_up_while_it_collects_takes_nobody_along() -> Result<(), Absent> {
     let server = Redis::spawn()?;
     let service = &connect(&server).await;
+    server.hang();
     let mut alone = pin!(ask::<i64>(service, &["INCR", "n"]));
     assert!(poll!(&mut alone).is_pending());
     let mut collects = Box::pin(ask::<i64>(service, &["INCR", "n"]));
@@ -48,6 +49,7 @@ async fn who_gives_up_while_it_collects_takes_nobody_along() -> Result<(), Absen
     let mut along = pin!(ask::<i64>(service, &["INCR", "n"]));
     assert!(poll!(&mut along).is_pending());
     drop(collects);
+    server.resume();
     assert_eq!((alone.await.unwrap(), along.await.unwrap()), (1, 2));
     assert_eq!(ask::<i64>(service, &["INCR", "n"]).await.unwrap(), 3, "the one that gave up was not sent");
     Ok(())
@@ -56,11 +58,13 @@ async fn who_gives_up_while_it_collects_takes_nobody_along() -> Result<(), Absen
 async fn who_gives_up_before_it_is_sent_is_not_sent() -> Result<(), Absent> {
     let server = Redis::spawn()?;
     let service = &connect(&server).await;
+    server.hang();
     let mut alone = pin!(ask::<i64>(service, &["INCR", "n"]));
     assert!(poll!(&mut alone).is_pending());
     let mut collects = pin!(ask::<i64>(service, &["INCR", "n"]));
     assert!(poll!(&mut collects).is_pending());
     begin(ask::<i64>(service, &["INCR", "n"])).await;
+    server.resume();
     assert_eq!((alone.await.unwrap(), collects.await.unwrap()), (1, 2));
     assert_eq!(ask::<i64>(service, &["INCR", "n"]).await.unwrap(), 3);
     Ok(())
