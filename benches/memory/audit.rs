@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chat_benches::acting;
-use chat_core::domain::audit::{AuditAction, AuditActor, AuditEntry, AuditId, AuditOutcome, AuditTrigger};
-use chat_core::domain::{ConversationId, Page};
+use chat_core::domain::audit::{AuditAction, AuditActor, AuditEntry, AuditTrigger};
+use chat_core::domain::{AuditId, ConversationId, Page};
 use chat_core::store::AuditLog;
-use chat_core::store::audit::AuditFilter;
+use chat_core::store::audit::{AuditFilter, AuditOutcome};
 use chat_testkit::sample;
 
 use crate::field::Field;
