@@ -67,6 +67,8 @@ use options::MAX_FRAME;
 
 /// How often the recorder of metrics tidies up.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// How much of what a socket sends is read at once: most of what clients send is shorter, and every socket has such a buffer.
+const READ_BUFFER: usize = 1_024;
 /// How long open connections may take to end once every socket is closed.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -182,6 +184,7 @@ fn socket_io(options: &Options) -> (SocketIoService<NotFoundService>, SocketIo) 
         .connect_timeout(Duration::from_secs(10))
         .upgrade_timeout(Duration::from_secs(10))
         .max_payload(MAX_FRAME as u64)
+        .ws_read_buffer_size(READ_BUFFER)
         .ws_max_message_size(MAX_FRAME)
         .ws_max_frame_size(MAX_FRAME)
         .max_buffer_size(options.out_packets)

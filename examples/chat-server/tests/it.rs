@@ -31,6 +31,7 @@ mod it {
     pub(crate) mod node;
     pub(crate) mod nodes;
     pub(crate) mod ops;
+    pub(crate) mod order;
     pub(crate) mod presence;
     pub(crate) mod prewarm;
     pub(crate) mod privacy;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         it::node::trials(),
         it::traps::trials(),
         it::slow_peers::trials(),
+        it::order::trials(),
         it::sign_in::trials(),
         it::bad_input::trials(),
         it::limits::trials(),

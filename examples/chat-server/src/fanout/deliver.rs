@@ -1,5 +1,7 @@
 //! What each event means for the sockets here.
 
+use std::sync::Arc;
+
 use chat_core::clock::Timestamp;
 use chat_core::domain::page::{MAX_PAGE, Page};
 use chat_core::domain::{ConversationId, ConversationKind, MessageId, PresenceStatus, Seq, UserId};
@@ -15,7 +17,8 @@ use serde_json::{Value, json};
 use super::badges::Badge;
 use super::presence;
 use crate::app::App;
-use crate::gateway::conn::Frame;
+use crate::gateway::conn::{Conn, Frame};
+use crate::gateway::sockets::flush;
 use crate::gateway::status::Status;
 use crate::gateway::view::MessageObject;
 
@@ -32,7 +35,7 @@ pub(super) async fn one(app: &App, envelope: &Envelope, picture: Option<Option<S
 async fn tell(app: &App, envelope: &Envelope) -> Result<()> {
     let at = envelope.at;
     match &envelope.event {
-        Event::MessageSent(sent) => message(app, sent),
+        Event::MessageSent(sent) => flush(hold(app, sent)),
         Event::MessageEdited(event) => {
             let mentions = Some(&event.mentions).filter(|mentions| !mentions.is_empty());
             let mut payload = json!({
@@ -183,16 +186,15 @@ fn settings(app: &App, event: &Event, at: Timestamp) {
     }
 }
 
-/// A new message, unless it or a later one was sent before.
-pub(super) fn message(app: &App, sent: &MessageSent) {
+/// Holds a new message, unless it or a later one was sent before; answers the sockets that have to be flushed.
+pub(super) fn hold(app: &App, sent: &MessageSent) -> Vec<Arc<Conn>> {
     let others = Frame::new("newMessage", &MessageObject::sent(sent, false));
     let own = match &sent.client_key {
         Some(_) => Frame::new("newMessage", &MessageObject::sent(sent, true)),
         None => others.clone(),
     };
-    if let (Some(others), Some(own)) = (others, own) {
-        app.sockets.send_message(&sent.conversation_id, sent.seq.0, sent.sender_id.as_ref(), &others, &own);
-    }
+    let (Some(others), Some(own)) = (others, own) else { return Vec::new() };
+    app.sockets.hold_message(&sent.conversation_id, sent.seq.0, sent.sender_id.as_ref(), &others, &own)
 }
 
 async fn deleted(app: &App, event: &MessageDeleted) -> Result<()> {

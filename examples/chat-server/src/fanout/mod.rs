@@ -26,6 +26,7 @@ use merge::{Merge, READ};
 use waiting::{Recent, Waiting};
 
 use crate::app::{App, Phase};
+use crate::gateway::sockets::flush;
 use crate::metrics;
 
 /// How long one look into the log waits for something to come.
@@ -100,19 +101,27 @@ impl Fanout {
             }
             lost(&self.app, &gone);
         }
-        let mut passed_on = 0;
+        let (mut passed_on, mut held) = (0, Vec::new());
         while let Some(envelope) = merge.next() {
             if !self.recent.is_new(&envelope.id) {
                 continue;
             }
+            passed_on += 1;
+            // Messages read at once go out at once. Only they wait for one another: of others something may be looked up.
+            if let Event::MessageSent(sent) = &envelope.event {
+                held.append(&mut deliver::hold(&self.app, sent));
+                continue;
+            }
+            flush(std::mem::take(&mut held));
             let picture = match &envelope.event {
                 Event::ConversationNameUpdated(name) => merge.picture_with(name),
                 _ => None,
             };
             deliver::one(&self.app, &envelope, picture).await;
-            passed_on += 1;
             tokio::task::consume_budget().await;
         }
+        flush(held);
+        tokio::task::consume_budget().await;
         metrics::fanned_out(passed_on);
         Ok(())
     }

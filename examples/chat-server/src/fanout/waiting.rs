@@ -12,6 +12,7 @@ use chat_core::store::messages::{Anchor, HistoryQuery, HistoryScope};
 
 use super::{cut_off, deliver, merge, shut_out};
 use crate::app::App;
+use crate::gateway::sockets::flush;
 
 /// Of how many events it is remembered that they were passed on: the log repeats, when it is back, what was heard without it.
 const REMEMBERED: usize = 65_536;
@@ -95,7 +96,7 @@ async fn missed(app: &App, sent: &MessageSent) -> Result<()> {
     for message in found {
         let is_missed = message.seq > Seq(newest) && since.is_none_or(|since| message.created_at >= since);
         if is_missed && message.deleted.is_none() {
-            deliver::message(app, &MessageSent::from(&message));
+            flush(deliver::hold(app, &MessageSent::from(&message)));
         }
     }
     Ok(())

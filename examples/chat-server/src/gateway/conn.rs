@@ -2,42 +2,71 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
+use axum::body::Bytes;
 use chat_core::clock::Timestamp;
 use chat_core::domain::{Actor, Device, UserId};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use socketioxide::socket::Socket;
-use socketioxide::{SendError, SocketError};
+use socketioxide::{SendError, SocketError, TransportType};
 
+use super::connect::NAMESPACES;
 use super::session::Session;
 use super::sockets::Peer;
 use crate::auth::{Identity, LEEWAY};
-use crate::metrics;
+use crate::{line, metrics};
 
 /// How many frames wait between being let in and the CONNECT packet.
 const MAX_EARLY: usize = 1_024;
+/// How many bytes are held to go out together.
+const MAX_HELD: usize = 64 * 1024;
 
 /// An event on its way to sockets, written once for all of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     /// Its name.
     pub(crate) event: &'static str,
-    body: Arc<RawValue>,
+    written: Arc<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    body: Box<RawValue>,
+    /// For each namespace, what goes over a WebSocket.
+    frames: [OnceLock<Bytes>; NAMESPACES.len()],
 }
 
 impl Frame {
     /// Writes an event.
     pub(crate) fn new(event: &'static str, payload: &impl Serialize) -> Option<Self> {
         match serde_json::value::to_raw_value(payload) {
-            Ok(body) => Some(Self { event, body: body.into() }),
+            Ok(body) => Some(Self { event, written: Arc::new(Written { body, frames: Default::default() }) }),
             Err(error) => {
                 tracing::error!(event, %error, "an event could not be written");
                 None
             }
         }
+    }
+
+    /// How many bytes it has, without its name.
+    fn len(&self) -> usize {
+        self.written.body.get().len()
+    }
+
+    /// As it goes over a WebSocket, in a namespace.
+    fn over_websocket(&self, namespace: usize) -> Option<&Bytes> {
+        let Written { body, frames } = &*self.written;
+        let write = || {
+            let name = match NAMESPACES.get(namespace) {
+                None | Some(&"/") => String::new(),
+                Some(name) => format!("{name},"),
+            };
+            line::frame(format!("42{name}[\"{}\",{body}]", self.event).as_bytes())
+        };
+        frames.get(namespace).map(|frame| frame.get_or_init(write))
     }
 }
 
@@ -53,12 +82,22 @@ pub(crate) struct Conn {
     /// How many bytes may wait for its peer.
     pub(crate) out_bytes: u64,
     socket: Weak<Socket>,
+    /// Which of the namespaces it is in.
+    namespace: usize,
     session: Arc<Session>,
-    /// What came before the CONNECT packet was sent; `None` from then on.
-    early: Mutex<Option<Vec<Frame>>>,
+    waiting: Mutex<Waiting>,
     active: AtomicBool,
     dismissed: AtomicBool,
     left: AtomicBool,
+}
+
+/// What is held for a socket, in order.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Whether the peer was told that it is in; everything waits for that.
+    is_in: bool,
+    frames: Vec<Frame>,
+    bytes: usize,
 }
 
 /// What is known of a socket when it is let in.
@@ -81,6 +120,7 @@ impl Conn {
     /// A socket that was let in and has not been told yet.
     pub(crate) fn new(arrival: Arrival, socket: &Arc<Socket>) -> Self {
         let Arrival { id, actor, identity, device, session, out_bytes } = arrival;
+        let namespace = NAMESPACES.iter().position(|name| *name == socket.ns()).unwrap_or_default();
         Self {
             id,
             actor,
@@ -88,8 +128,9 @@ impl Conn {
             device,
             out_bytes,
             socket: Arc::downgrade(socket),
+            namespace,
             session,
-            early: Mutex::new(Some(Vec::new())),
+            waiting: Mutex::default(),
             active: AtomicBool::new(true),
             dismissed: AtomicBool::new(false),
             left: AtomicBool::new(false),
@@ -108,37 +149,73 @@ impl Conn {
 
     /// Sends an event; what is sent before the peer was told that it is in waits for that.
     pub(crate) fn send(&self, frame: &Frame) {
-        {
-            let mut early = self.early.lock();
-            if let Some(waiting) = early.as_mut() {
-                if waiting.len() < MAX_EARLY {
-                    waiting.push(frame.clone());
-                    return;
-                }
-                drop(early);
-                return self.overflow();
-            }
+        self.hold(frame);
+        self.flush();
+    }
+
+    /// Holds an event until [`flush`](Self::flush), so that what comes at once goes out at once. Says whether it is the first,
+    /// for which somebody has to flush.
+    pub(crate) fn hold(&self, frame: &Frame) -> bool {
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_in && waiting.frames.len() >= MAX_EARLY {
+            drop(waiting);
+            self.overflow();
+            return false;
         }
-        self.emit(frame);
+        waiting.frames.push(frame.clone());
+        waiting.bytes += frame.len();
+        if waiting.is_in && waiting.bytes > MAX_HELD {
+            self.emit(&mut waiting);
+            return false;
+        }
+        waiting.is_in && waiting.frames.len() == 1
+    }
+
+    /// Sends what is held.
+    pub(crate) fn flush(&self) {
+        let mut waiting = self.waiting.lock();
+        if waiting.is_in && !waiting.frames.is_empty() {
+            self.emit(&mut waiting);
+        }
     }
 
     /// The peer was told that it is in: what waited for that goes out, in order.
     pub(crate) fn welcome(&self) {
-        let mut early = self.early.lock();
-        for frame in early.take().unwrap_or_default() {
-            self.emit(&frame);
+        self.session.welcome();
+        self.waiting.lock().is_in = true;
+        self.flush();
+    }
+
+    /// Sends what is held, in order: straight to the operating system if nothing is on its way before it, else by the queue of
+    /// the library.
+    fn emit(&self, waiting: &mut Waiting) {
+        waiting.bytes = 0;
+        let frames = std::mem::take(&mut waiting.frames);
+        let Some(socket) = self.socket.upgrade().filter(|socket| socket.connected()) else { return };
+        if socket.transport_type() == TransportType::Websocket && self.pass(&frames) {
+            return;
+        }
+        for frame in &frames {
+            if !self.session.hand_over(frame.len(), self.out_bytes) {
+                return self.overflow();
+            }
+            if let Err(SendError::Socket(SocketError::InternalChannelFull)) =
+                socket.emit(frame.event, &*frame.written.body)
+            {
+                return self.overflow();
+            }
         }
     }
 
-    fn emit(&self, frame: &Frame) {
-        let Some(socket) = self.socket.upgrade() else { return };
-        if !self.session.hand_over(frame.body.get().len(), self.out_bytes) {
-            return self.overflow();
-        }
-        if let Err(SendError::Socket(SocketError::InternalChannelFull)) =
-            socket.emit(frame.event, &*frame.body)
-        {
-            self.overflow();
+    fn pass(&self, frames: &[Frame]) -> bool {
+        let over_websocket = |frame: &'_ Frame| frame.over_websocket(self.namespace).cloned();
+        match frames {
+            [frame] => over_websocket(frame).is_some_and(|frame| self.session.pass(&frame)),
+            _ => {
+                let mut together = Vec::with_capacity(MAX_HELD / 8);
+                frames.iter().filter_map(over_websocket).for_each(|frame| together.extend_from_slice(&frame));
+                self.session.pass(&together.into())
+            }
         }
     }
 
@@ -209,8 +286,12 @@ impl Peer for Conn {
         &self.actor.user
     }
 
-    fn send(&self, frame: &Frame) {
-        Self::send(self, frame);
+    fn hold(&self, frame: &Frame) -> bool {
+        Self::hold(self, frame)
+    }
+
+    fn flush(&self) {
+        Self::flush(self);
     }
 }
 

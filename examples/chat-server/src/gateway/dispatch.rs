@@ -26,7 +26,7 @@ pub(crate) struct Caller {
 }
 
 /// Serves one socket until it is gone; then whatever was left of it goes too.
-pub(crate) async fn serve(app: Arc<App>, conn: Arc<Conn>, mut queue: mpsc::Receiver<Incoming>) {
+pub(crate) async fn serve(app: Arc<App>, conn: Arc<Conn>, mut queue: mpsc::Receiver<Box<Incoming>>) {
     let caller = Caller { app, conn };
     let mut window = Window::default();
     while let Some(incoming) = queue.recv().await {

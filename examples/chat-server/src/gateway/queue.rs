@@ -21,7 +21,7 @@ use super::conn::Conn;
 use crate::metrics;
 use crate::options::MAX_EVENT;
 
-/// An event waiting for its turn.
+/// An event waiting for its turn. Boxed, since a channel has room for 32 of them as long as it lives.
 pub(crate) struct Incoming {
     /// The packet's text: `["event", payload]`.
     packet: Value,
@@ -47,7 +47,7 @@ impl Incoming {
 
 /// Where one answer goes. Nowhere, when the client asked for none.
 pub(crate) struct Reply {
-    /// Taken when it is sent.
+    /// Taken when it is sent; none when the client asked for none.
     ack: Option<AckSender>,
     conn: Arc<Conn>,
     /// How many of this process are not answered yet; this one among them.
@@ -76,23 +76,23 @@ impl Drop for Reply {
 /// The handler of a socket: puts what it asks into its queue.
 pub(crate) struct Intake {
     conn: Arc<Conn>,
-    queue: mpsc::Sender<Incoming>,
+    queue: mpsc::Sender<Box<Incoming>>,
     open: Arc<AtomicUsize>,
 }
 
 impl Intake {
     /// A handler in front of this queue; `open` counts what is not answered yet.
-    pub(crate) fn new(conn: Arc<Conn>, queue: mpsc::Sender<Incoming>, open: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(conn: Arc<Conn>, queue: mpsc::Sender<Box<Incoming>>, open: Arc<AtomicUsize>) -> Self {
         Self { conn, queue, open }
     }
 
-    fn take(&self, packet: Value, ack: AckSender) {
+    fn take(&self, packet: Value, ack: Option<AckSender>) {
         self.open.fetch_add(1, Ordering::AcqRel);
-        let reply = Reply { ack: Some(ack), conn: Arc::clone(&self.conn), open: Arc::clone(&self.open) };
+        let reply = Reply { ack, conn: Arc::clone(&self.conn), open: Arc::clone(&self.open) };
         if packet.len() > MAX_EVENT {
             return refuse(reply, Error::new(Code::PayloadTooLarge).with("max", MAX_EVENT));
         }
-        match self.queue.try_send(Incoming { packet, reply }) {
+        match self.queue.try_send(Box::new(Incoming { packet, reply })) {
             Ok(()) => {}
             Err(TrySendError::Full(incoming)) => refuse(incoming.reply, Code::QueueFull.into()),
             Err(TrySendError::Closed(incoming)) => refuse(incoming.reply, Code::ServerDraining.into()),
@@ -109,7 +109,7 @@ fn refuse(reply: Reply, error: Error) {
 impl MessageHandler<LocalAdapter, Self> for Intake {
     fn call(&self, socket: Arc<Socket>, mut packet: Value, ack_id: Option<i64>) {
         match AckSender::from_message_parts(&socket, &mut packet, &ack_id) {
-            Ok(ack) => self.take(packet, ack),
+            Ok(ack) => self.take(packet, ack_id.is_some().then_some(ack)),
             Err(never) => match never {},
         }
     }

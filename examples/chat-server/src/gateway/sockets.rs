@@ -13,14 +13,19 @@ use parking_lot::RwLock;
 
 use super::conn::{Conn, Frame};
 
+/// How many sockets are sent to in one go.
+const AT_ONCE: usize = 64;
+
 /// What the registry asks of a socket.
-pub(crate) trait Peer {
+pub(crate) trait Peer: Send + Sync + 'static {
     /// Its number among all sockets of this process.
     fn id(&self) -> u64;
     /// Whose it is.
     fn user(&self) -> &UserId;
-    /// Sends it an event; never waits.
-    fn send(&self, frame: &Frame);
+    /// Holds an event for it until [`flush`](Self::flush); says whether it is the first. Never waits.
+    fn hold(&self, frame: &Frame) -> bool;
+    /// Sends it what is held; never waits.
+    fn flush(&self);
 }
 
 /// Every socket of this process.
@@ -151,6 +156,7 @@ impl<P: Peer> Sockets<P> {
 
     /// A user is out of a conversation from now on. Once this returns, nothing more of it is sent to its sockets.
     pub(crate) fn expel(&self, conversation: &ConversationId, user: &UserId) {
+        let mut held = Vec::new();
         let mut inner = self.0.write();
         let Inner { users, rooms } = &mut *inner;
         if let Some(local) = users.get_mut(user) {
@@ -158,8 +164,12 @@ impl<P: Peer> Sockets<P> {
             if local.joining > 0 {
                 local.changed.insert(conversation.clone(), false);
             }
+            held.clone_from(&local.conns);
         }
         take_out(rooms, conversation, user);
+        drop(inner);
+        // What is held was sent before.
+        held.iter().for_each(|conn| conn.flush());
     }
 
     /// A conversation has this many members from now on; zero when that is not known.
@@ -183,32 +193,36 @@ impl<P: Peer> Sockets<P> {
         self.0.read().rooms.get(conversation).map_or(0, |room| room.newest.load(Ordering::Relaxed))
     }
 
-    /// Sends a new message to the members here, unless it was sent before: `own` to its sender.
-    pub(crate) fn send_message(
+    /// Holds a new message for the members here, unless it was sent before: `own` for its sender. Answers the sockets that have
+    /// to be flushed.
+    #[must_use]
+    pub(crate) fn hold_message(
         &self,
         conversation: &ConversationId,
         seq: u64,
         sender: Option<&UserId>,
         frame: &Frame,
         own: &Frame,
-    ) {
+    ) -> Vec<Arc<P>> {
         let inner = self.0.read();
-        let Some(room) = inner.rooms.get(conversation) else { return };
+        let Some(room) = inner.rooms.get(conversation) else { return Vec::new() };
         if room.newest.fetch_max(seq, Ordering::Relaxed) >= seq {
-            return;
+            return Vec::new();
         }
-        for user in &room.members {
-            inner.send(user, if sender == Some(user) { own } else { frame });
-        }
+        let conns = room.members.iter().flat_map(|user| {
+            let frame = if sender == Some(user) { own } else { frame };
+            inner.conns(user).iter().filter(|conn| conn.hold(frame))
+        });
+        conns.cloned().collect()
     }
 
     /// Sends an event to the members of a conversation who are here, but for one.
     pub(crate) fn send_room(&self, conversation: &ConversationId, except: Option<&UserId>, frame: &Frame) {
         let inner = self.0.read();
         let Some(room) = inner.rooms.get(conversation) else { return };
-        for user in room.members.iter().filter(|user| except != Some(*user)) {
-            inner.send(user, frame);
-        }
+        let held = inner.hold(room.members.iter().filter(|user| except != Some(*user)), frame);
+        drop(inner);
+        flush(held);
     }
 
     /// Sends an event to everybody here who is in one of these conversations, once, but for one.
@@ -217,14 +231,15 @@ impl<P: Peer> Sockets<P> {
         let rooms = conversations.iter().filter_map(|conversation| inner.rooms.get(conversation));
         let users: HashSet<&UserId> =
             rooms.flat_map(|room| &room.members).filter(|user| *user != except).collect();
-        for user in users {
-            inner.send(user, frame);
-        }
+        let held = inner.hold(users.into_iter(), frame);
+        drop(inner);
+        flush(held);
     }
 
     /// Sends an event to the sockets of a user.
     pub(crate) fn send_user(&self, user: &UserId, frame: &Frame) {
-        self.0.read().send(user, frame);
+        let held = self.0.read().hold([user].into_iter(), frame);
+        flush(held);
     }
 
     /// How many sockets a user has here.
@@ -265,12 +280,27 @@ impl Sockets {
     }
 }
 
-impl<P: Peer> Inner<P> {
-    fn send(&self, user: &UserId, frame: &Frame) {
-        for conn in self.users.get(user).map(|local| local.conns.as_slice()).unwrap_or_default() {
-            conn.send(frame);
-        }
+impl<P> Inner<P> {
+    fn conns(&self, user: &UserId) -> &[Arc<P>] {
+        self.users.get(user).map(|local| local.conns.as_slice()).unwrap_or_default()
     }
+}
+
+impl<P: Peer> Inner<P> {
+    /// Holds an event for the sockets of users, and answers these. They are flushed once nobody waits for the registry.
+    fn hold<'a>(&self, users: impl Iterator<Item = &'a UserId>, frame: &Frame) -> Vec<Arc<P>> {
+        let conns = users.flat_map(|user| self.conns(user));
+        conns.inspect(|conn| _ = conn.hold(frame)).cloned().collect()
+    }
+}
+
+/// Sends what sockets hold: on all processors, when they are many. Whatever else is sent to one of them meanwhile comes after it.
+pub(crate) fn flush<P: Peer>(mut held: Vec<Arc<P>>) {
+    while held.len() > AT_ONCE {
+        let some = held.split_off(held.len() - AT_ONCE);
+        tokio::spawn(async move { some.iter().for_each(|conn| conn.flush()) });
+    }
+    held.iter().for_each(|conn| conn.flush());
 }
 
 fn take_out(rooms: &mut HashMap<ConversationId, Room>, conversation: &ConversationId, user: &UserId) {
@@ -298,6 +328,7 @@ mod tests {
     struct Ear {
         id: u64,
         user: UserId,
+        held: Mutex<Vec<&'static str>>,
         heard: Mutex<Vec<&'static str>>,
     }
 
@@ -308,13 +339,22 @@ mod tests {
         fn user(&self) -> &UserId {
             &self.user
         }
-        fn send(&self, frame: &Frame) {
-            self.heard.lock().push(frame.event);
+        fn hold(&self, frame: &Frame) -> bool {
+            self.held.lock().push(frame.event);
+            true
+        }
+        fn flush(&self) {
+            self.heard.lock().append(&mut self.held.lock());
         }
     }
 
     fn ear(id: u64, user: &str) -> Arc<Ear> {
-        Arc::new(Ear { id, user: UserId::new(user).unwrap(), heard: Mutex::default() })
+        Arc::new(Ear {
+            id,
+            user: UserId::new(user).unwrap(),
+            held: Mutex::default(),
+            heard: Mutex::default(),
+        })
     }
 
     fn room(name: &str) -> ConversationId {
@@ -381,10 +421,22 @@ mod tests {
         let sockets = with(&[&ann, &bob]);
         sockets.expel(&room("r"), &bob.user);
         sockets.send_room(&room("r"), None, &frame("room"));
-        sockets.send_message(&room("r"), 1, Some(&ann.user), &frame("message"), &frame("own"));
+        flush(sockets.hold_message(&room("r"), 1, Some(&ann.user), &frame("message"), &frame("own")));
         sockets.send_rooms(&[room("r")], &ann.user, &frame("presence"));
         assert!(heard(&bob).is_empty());
         assert_eq!(heard(&ann), ["room", "own"]);
+    }
+
+    #[test]
+    fn what_was_held_before_an_expulsion_is_out_when_that_returns() {
+        let (ann, bob) = (ear(1, "ann"), ear(2, "bob"));
+        let sockets = with(&[&ann, &bob]);
+        let held = sockets.hold_message(&room("r"), 1, None, &frame("message"), &frame("own"));
+        assert!(heard(&ann).is_empty() && heard(&bob).is_empty());
+        sockets.expel(&room("r"), &bob.user);
+        assert_eq!((heard(&ann).len(), heard(&bob)), (0, vec!["message"]));
+        flush(held);
+        assert_eq!((heard(&ann), heard(&bob).len()), (vec!["message"], 0));
     }
 
     #[test]
@@ -392,7 +444,7 @@ mod tests {
         let (ann, bob) = (ear(1, "ann"), ear(2, "bob"));
         let sockets = with(&[&ann, &bob]);
         for seq in [1, 2, 2, 1, 3] {
-            sockets.send_message(&room("r"), seq, Some(&ann.user), &frame("message"), &frame("own"));
+            flush(sockets.hold_message(&room("r"), seq, Some(&ann.user), &frame("message"), &frame("own")));
         }
         assert_eq!((heard(&ann).len(), heard(&bob)), (3, vec!["message"; 3]));
         assert_eq!(sockets.newest(&room("r")), 3);

@@ -3,9 +3,8 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::body::HttpBody;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use socketioxide::socket::Sid;
@@ -14,9 +13,13 @@ use crate::app::App;
 use crate::line::Line;
 
 /// Lets a request of Engine.IO through, or not.
-pub(super) async fn gate(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn gate(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let Some(id) = session(&request) else {
-        return if app.is_draining() { draining() } else { next.run(request).await };
+        if app.is_draining() {
+            return draining();
+        }
+        let_go(&mut request);
+        return next.run(request).await;
     };
     let known = app.sessions.find(id);
     if known.as_ref().is_some_and(|session| session.is_ended()) {
@@ -29,10 +32,27 @@ pub(super) async fn gate(State(app): State<Arc<App>>, request: Request, next: Ne
             // Known or not yet: the sockets of this session will enter it.
             app.sessions.enter(id).goes_over(line);
         }
-    } else if let (Some(session), Some(bytes)) = (known, response.body().size_hint().exact()) {
-        session.fetched(bytes);
+        return response;
     }
-    response
+    let Some(session) = known else { return response };
+    let (parts, body) = response.into_parts();
+    // All of it is there already.
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    session.fetched(&body);
+    Response::from_parts(parts, body.into())
+}
+
+/// Copies the head of a request. The library keeps it as long as the socket lives, and with it would keep all 16 KB of the buffer
+/// it was read into.
+fn let_go(request: &mut Request) {
+    for value in request.headers_mut().values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
+    if let Ok(copy) = request.uri().to_string().parse() {
+        *request.uri_mut() = copy;
+    }
 }
 
 /// The session a request belongs to; none when it begins one.

@@ -44,6 +44,19 @@ impl Wire {
         Self::try_on_path(stream, address, path).await.expect("a WebSocket")
     }
 
+    /// Takes a polling session over, as clients do.
+    pub(crate) async fn take_over(address: SocketAddr, sid: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let path = format!("ws://{address}/socket.io/?EIO=4&transport=websocket&sid={sid}");
+        let opening = client_async_with_config(path, stream, None);
+        let (socket, _) = within("the WebSocket to open", opening).await.unwrap();
+        let mut wire = Self { socket, opening: Value::Null };
+        wire.send("2probe").await;
+        assert_eq!(wire.next_text().await.as_deref(), Some("3probe"));
+        wire.send("5").await;
+        wire
+    }
+
     /// A new session, or a status, or neither when the server is about to go.
     pub(crate) async fn try_over(stream: TcpStream, address: SocketAddr) -> Option<Result<Self, u16>> {
         Self::try_on_path(stream, address, "/socket.io/?EIO=4&transport=websocket").await
