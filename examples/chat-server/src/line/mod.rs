@@ -5,7 +5,7 @@
 //! reads and writes fail at once, and what hangs on them ends by itself.
 //!
 //! Nor has it a way to send without a queue and a task for each socket, which cost more than sending. So what is the same for
-//! many sockets goes [past](Line::pass) the queue, whenever nothing is in it: the order of a socket's messages stays.
+//! many sockets goes past the queue, whenever nothing is in it: the order of a socket's messages stays.
 
 mod frames;
 
