@@ -12,7 +12,7 @@ use chat_core::clock::{Clock, Timestamp};
 use chat_core::error::{Code, Error, Result};
 use chat_core::event::Envelope;
 use chat_core::event::wire::{Origin, decode, encode_flat};
-use redb::{Database, ReadableTable, ReadableTableMetadata as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -75,7 +75,7 @@ impl FileWal {
     /// Opens the file, or makes it.
     ///
     /// # Errors
-    /// [`Code::ConfigInvalid`] when it cannot be made or opened, or another process has it;
+    /// [`Code::ConfigInvalid`] when it cannot be made or opened, another process has it, or an older version made it;
     /// [`Code::DataCorrupt`] when it is no write-ahead log or damaged beyond a torn write: it is left as it is.
     pub fn open(path: impl AsRef<Path>, limit: WalLimit, clock: Arc<dyn Clock>) -> Result<Self> {
         let path = path.as_ref();
@@ -89,6 +89,10 @@ impl FileWal {
             redb::DatabaseError::DatabaseAlreadyOpen
             | redb::DatabaseError::Storage(redb::StorageError::Io(_)) => {
                 Error::invalid(Code::ConfigInvalid, "the write-ahead log cannot be opened").caused_by(error)
+            }
+            redb::DatabaseError::UpgradeRequired(_) => {
+                let reason = "the write-ahead log is an older version's, which has to finish what is in it";
+                Error::invalid(Code::ConfigInvalid, reason).caused_by(error)
             }
             damaged => Error::new(Code::DataCorrupt).during("wal.open").caused_by(damaged),
         })?;
