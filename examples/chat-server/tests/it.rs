@@ -45,8 +45,8 @@ mod it {
 
 use std::process::ExitCode;
 
+use chat_testkit::run_trials;
 use it::support::{host, server};
-use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     host::watch_for_panics();
@@ -69,11 +69,11 @@ fn main() -> ExitCode {
         it::ops::trials(),
         it::conformance::trials(),
     ];
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), topics.into_iter().flatten().collect());
+    let outcome = run_trials(topics.into_iter().flatten().collect());
     // Whatever the trials were about: no server panicked, showed a token, or ended badly.
     let ends = [server::end_of_all(), host::end_of_all()];
     for problem in ends.iter().filter_map(|end| end.as_ref().err()) {
         eprintln!("{problem}");
     }
-    if ends.iter().all(Result::is_ok) { conclusion.exit_code() } else { ExitCode::FAILURE }
+    if ends.iter().all(Result::is_ok) { outcome } else { ExitCode::FAILURE }
 }

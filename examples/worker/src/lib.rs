@@ -7,7 +7,7 @@ use chat_core::domain::MessageId;
 use chat_core::domain::text::{Query, words};
 use chat_core::error::{Code, Error, Result};
 use chat_core::event::{DeleteType, Event};
-use redb::{Database, MultimapTableDefinition, ReadableTable as _, TableDefinition};
+use redb::{Database, MultimapTableDefinition, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 /// A message to what it says.
