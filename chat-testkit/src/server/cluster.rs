@@ -1,5 +1,7 @@
 //! A Redis Cluster, of real processes, whose slots move when a test says so.
 
+use parking_lot::Mutex;
+
 use super::redis::{Redis, RedisOptions};
 use super::resp::Reply;
 use crate::Absent;
@@ -13,6 +15,9 @@ pub const SLOTS: u16 = 16_384;
 pub struct RedisCluster {
     nodes: Vec<Redis>,
     ids: Vec<String>,
+    /// Held while a slot gets its new owner: two nodes that take one at the same time take it under the same epoch, and one
+    /// of them loses it again.
+    handover: Mutex<()>,
 }
 
 impl RedisCluster {
@@ -39,7 +44,7 @@ impl RedisCluster {
         let options = options.clone().set("cluster-enabled", "yes").set("cluster-node-timeout", 5000);
         let nodes = (0..nodes).map(|_| Redis::spawn_with(&options)).collect::<Result<Vec<_>, _>>()?;
         let ids = nodes.iter().map(|node| node.command(&["CLUSTER", "MYID"]).text()).collect();
-        let cluster = Self { nodes, ids };
+        let cluster = Self { nodes, ids, handover: Mutex::new(()) };
         let count = u32::try_from(cluster.nodes.len()).expect("few nodes");
         let first_slot = |number: u32| number * u32::from(SLOTS) / count;
         for (number, node) in (0..).zip(&cluster.nodes) {
@@ -209,6 +214,7 @@ impl Migration<'_> {
     /// When a node refuses.
     pub fn finish(self) {
         while self.move_keys(100) > 0 {}
+        let _alone = self.cluster.handover.lock();
         let Self { cluster, slot, from, to } = self;
         let others = (0..cluster.nodes.len()).filter(|node| ![from, to].contains(node));
         // First who has the keys: at no moment does nobody feel responsible.
