@@ -28,7 +28,7 @@ const MANY_FILES: &str = "ulimit -n \"$(ulimit -Hn)\"; exec \"$0\" \"$@\"";
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     let wanted = Wanted::read(args)?;
-    sh::run(&mut sh::cargo("build --release -p chat-server --bin chat-server -p chat-load"))?;
+    sh::run(&mut sh::cargo("build --release -p chat-server -p chat-load --bin chat-server --bin chat-load"))?;
     let has_peer = peer_is_there()?;
     let mut told = vec![facts(has_peer, args)?];
     for contest in
