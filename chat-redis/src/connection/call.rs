@@ -28,8 +28,13 @@ impl RedisService {
     pub(crate) async fn call<T: FromRedisValue>(
         &self,
         operation: Operation,
-        commands: Vec<Command>,
+        mut commands: Vec<Command>,
     ) -> Result<Vec<T>> {
+        if commands.len() == 1
+            && let Some(command) = commands.pop()
+        {
+            return Ok(vec![self.call_one(operation, command).await?]);
+        }
         let began = self.inner.watch.elapsed();
         let work = Box::pin(self.work(operation, Work::new(commands), None, began));
         let answers = self.observed(operation, began, work).await?;
