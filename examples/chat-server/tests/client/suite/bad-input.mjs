@@ -84,7 +84,7 @@ check("the unknown and the invisible are both forbidden, in every request", asyn
   const conversationId = await group(ann, bob);
   const { messageId } = await ann.send(conversationId, "private");
   const { file } = await ann.ask("registerFile", { conversationId, fileName: "f", mimeType: "text/plain", size: 1 });
-  await bob.hears("newMessage", { messageId });
+  for (const person of [ann, bob]) await person.hears("newMessage", { messageId });
   const facts = async () => still([await ann.ask("getConversation", { conversationId }), await history(ann, conversationId)]);
   const before = await facts();
   for (const person of [ann, bob]) person.forget();
