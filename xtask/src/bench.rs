@@ -5,11 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{capacity, page, sh};
+use crate::page::Page;
+use crate::{capacity, sh};
 
-const PAGE: &str = "docs/PEERS.md";
-const BEGIN: &str = "<!-- peers:begin -->";
-const END: &str = "<!-- peers:end -->";
+const PAGE: Page = Page { path: "docs/PEERS.md", part: "peers" };
 
 const PEER: &str = "benches/peers/node";
 /// The bench that lets the peers contend.
@@ -63,13 +62,7 @@ pub(crate) fn peers(args: &[&str]) -> Result<()> {
     if write.is_empty() {
         return Ok(());
     }
-    let tables = fs::read_to_string(&report).context("nothing was measured: see above")?;
-    let old = fs::read_to_string(PAGE).with_context(|| format!("cannot read {PAGE}"))?;
-    let new = page::between(&old, BEGIN, END, &tables)
-        .with_context(|| format!("{PAGE} needs {BEGIN}, then {END}"))?;
-    fs::write(PAGE, new).with_context(|| format!("cannot write {PAGE}"))?;
-    println!("{PAGE} written");
-    Ok(())
+    PAGE.write(&fs::read_to_string(&report).context("nothing was measured: see above")?)
 }
 
 /// The packages of the lock file, unless they are there.

@@ -7,15 +7,13 @@ mod report;
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::page;
+use crate::page::Page;
 use assumptions::Assumptions;
 use measured::Measured;
 
-const PAGE: &str = "docs/SCALING.md";
-const BEGIN: &str = "<!-- capacity:begin -->";
-const END: &str = "<!-- capacity:end -->";
+const PAGE: Page = Page { path: "docs/SCALING.md", part: "capacity" };
 
 /// The sizes of the page.
 const USERS: [f64; 2] = [1e6, 1e8];
@@ -30,17 +28,12 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
 
 /// Writes it into the page, as it is with what is assumed by itself.
 pub(crate) fn write() -> Result<()> {
-    let (_, new) = pages()?;
-    fs::write(PAGE, new).with_context(|| format!("cannot write {PAGE}"))?;
-    println!("{PAGE} written");
-    Ok(())
+    PAGE.write(&text()?)
 }
 
 /// Fails when the page is not what the model says.
 pub(crate) fn check() -> Result<()> {
-    let (old, new) = pages()?;
-    ensure!(old == new, "{PAGE} is stale: run `cargo xtask capacity --write`");
-    Ok(())
+    PAGE.check(&text()?, "capacity --write")
 }
 
 fn measured() -> Result<Measured> {
@@ -48,11 +41,6 @@ fn measured() -> Result<Measured> {
     Ok(Measured::read(&read("docs/GROWTH.md")?, &read("docs/LOAD.md")?))
 }
 
-/// The page as it is, and as it should be.
-fn pages() -> Result<(String, String)> {
-    let page = fs::read_to_string(PAGE).with_context(|| format!("cannot read {PAGE}"))?;
-    let text = report::tell(&Assumptions::default(), &USERS, &measured()?)?;
-    let new = page::between(&page, BEGIN, END, &text)
-        .with_context(|| format!("{PAGE} needs {BEGIN}, then {END}"))?;
-    Ok((page, new))
+fn text() -> Result<String> {
+    report::tell(&Assumptions::default(), &USERS, &measured()?)
 }

@@ -11,14 +11,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 use crate::capacity;
+use crate::page::Page;
 use crate::sh;
 use crate::up::{Running, built};
 use contests::{CONTESTS, Contest, Figure};
 
 /// Where `--write` puts the figures, between two lines of their own.
-const PAGE: &str = "docs/LOAD.md";
-const BEGIN: &str = "<!-- load:begin -->";
-const END: &str = "<!-- load:end -->";
+const PAGE: Page = Page { path: "docs/LOAD.md", part: "load" };
 
 const PEER: &str = "benches/peers/socketio";
 /// Of no use elsewhere: both servers live as long as this run, on this machine only.
@@ -263,11 +262,7 @@ fn model(cpuinfo: &str) -> Option<&str> {
 
 /// Puts the figures into the page.
 fn write(figures: &str) -> Result<()> {
-    let page = fs::read_to_string(PAGE).with_context(|| format!("cannot read {PAGE}"))?;
-    let parts = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.with_context(|| format!("{PAGE} needs {BEGIN}, then {END}"))?;
-    fs::write(PAGE, format!("{before}{BEGIN}\n\n{}\n{END}{after}", figures.trim_start()))?;
-    println!("{PAGE} written");
+    PAGE.write(figures)?;
     // The model reckons with it.
     capacity::write()
 }
