@@ -30,6 +30,7 @@ impl RedisService {
         operation: Operation,
         mut commands: Vec<Command>,
     ) -> Result<Vec<T>> {
+        // The way almost all operations go.
         if commands.len() == 1
             && let Some(command) = commands.pop()
         {

@@ -232,13 +232,8 @@ impl PresenceStore for RedisPresence {
 
     async fn renew_many(&self, sessions: &[(UserId, SessionId)], lease: Duration) -> Result<Vec<Renewal>> {
         let until = deadline(self.store.now(), lease);
-        let is_later: Vec<bool> = match sessions {
-            [(user, session)] => vec![self.store.call_one(RENEW, self.later(user, session, until)).await?],
-            _ => {
-                let commands = sessions.iter().map(|(user, session)| self.later(user, session, until));
-                self.store.call(RENEW, commands.collect()).await?
-            }
-        };
+        let commands = sessions.iter().map(|(user, session)| self.later(user, session, until));
+        let is_later: Vec<bool> = self.store.call(RENEW, commands.collect()).await?;
         let mut renewals = vec![Renewal::Alive; sessions.len()];
         let rest = sessions.iter().enumerate().zip(is_later).filter(|(_, is_later)| !is_later);
         let (places, rest): (Vec<usize>, Vec<_>) =
