@@ -24,6 +24,7 @@ trials! {
     a_lease_lost_by_the_store_begins_again,
     idleness_is_told_and_ends_with_the_next_request,
     an_announcement_that_comes_late_makes_no_ghost,
+    who_is_told_of_a_conversation_and_asks_then_misses_no_edge,
 }
 
 async fn a_clean_close_is_told_at_once() {
@@ -171,4 +172,23 @@ async fn an_announcement_that_comes_late_makes_no_ghost() {
     assert!(!one.heard("user_online").iter().any(|online| online["userId"] == *bob), "bob is gone");
     assert_eq!(one.heard("user_offline").len(), 1);
     host.stop().await;
+}
+
+async fn who_is_told_of_a_conversation_and_asks_then_misses_no_edge() {
+    let mut ann = Client::new(shared(), "ann").await;
+    for _ in 0..20 {
+        let eve = Client::new(shared(), "eve").await;
+        let user = eve.user.clone();
+        let made = ann.ask("createGroup", json!({ "name": "A group", "members": [user] })).await;
+        // Gone before or after anybody is told of the group.
+        drop(eve);
+        let asked = json!({ "conversationId": made["conversationId"] });
+        ann.hears("conversation:created", |new| new["conversationId"] == made["conversationId"]).await;
+        let found = ann.ask("getConversation", asked).await;
+        let members = found["conversation"]["participants"].as_array().unwrap();
+        let eve = members.iter().find(|member| member["userId"] == *user).unwrap();
+        if eve["presence"]["status"] != "offline" {
+            ann.hears("user_offline", |gone| gone["userId"] == *user).await;
+        }
+    }
 }

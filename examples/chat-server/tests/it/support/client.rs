@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::run::within;
+use super::run::{DEADLINE, within};
 use super::server::Server;
 use super::token::{fresh, good};
 use super::wire::{Wire, prefix};
@@ -151,16 +151,17 @@ impl Client {
     /// The direct conversation with somebody, made by a first message.
     pub(crate) async fn direct(&mut self, other: &str) -> String {
         let sent = self.ask("sendMessage", json!({ "receiverId": other, "content": "hello" })).await;
+        self.hears("newMessage", |message| message["messageId"] == sent["messageId"]).await;
         text(&sent, "conversationId")
     }
 
-    /// A group with others.
+    /// A group with others; what happens to them is told from now on.
     pub(crate) async fn group(&mut self, others: &[&Self]) -> String {
         let members: Vec<&str> = others.iter().map(|other| other.user.as_str()).collect();
-        text(
-            &self.ask("createGroup", json!({ "name": "A group", "members": members })).await,
-            "conversationId",
-        )
+        let answer = self.ask("createGroup", json!({ "name": "A group", "members": members })).await;
+        let group = text(&answer, "conversationId");
+        self.hears("conversation:created", |created| created["conversationId"] == *group).await;
+        group
     }
 
     /// Everything said in a conversation, oldest first.
@@ -252,15 +253,17 @@ impl Client {
 
     async fn until(&self, what: &str, fits: impl Fn(&Heard) -> bool) -> watch::Receiver<Heard> {
         let mut heard = self.heard.clone();
-        let what = format!("{what} at {}", self.user);
         // Nothing comes after the end: no need to wait for the deadline.
-        let outcome = within(what.clone(), heard.wait_for(|heard| heard.closed || fits(heard))).await;
-        let last = outcome.unwrap_or_else(|_| panic!("{what}: the connection ended"));
-        if !fits(&last) {
-            let tail: Vec<_> = last.events.iter().rev().take(8).collect();
-            panic!("{what}: the connection ended; last heard: {tail:?}");
+        let waiting = heard.wait_for(|heard| heard.closed || fits(heard));
+        let why = match tokio::time::timeout(DEADLINE, waiting).await.map(|over| over.is_ok()) {
+            Ok(true) => "the connection ended",
+            Ok(false) => "the client is gone",
+            Err(_) => "it did not come in time",
+        };
+        if !fits(&heard.borrow()) {
+            let tail: Vec<_> = heard.borrow().events.iter().rev().take(8).cloned().collect();
+            panic!("{what} at {}: {why}; last heard, latest first: {tail:?}", self.user);
         }
-        drop(last);
         heard
     }
 }
