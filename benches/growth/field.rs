@@ -51,7 +51,9 @@ impl Field {
         // A log of its own has no group that would keep every event.
         let events = Arc::new(MemoryEvents::new(Arc::new(SystemClock)));
         let builder = Chat::builder().publisher(Arc::clone(&events) as _).tail(events);
-        let settings = ChatSettings::default().with_max_members(1_000_000);
+        let mut settings = ChatSettings::default().with_max_members(1_000_000);
+        // A heartbeat makes a lease later: what makes it sooner is rare, and costs more.
+        settings.presence_lease = LEASE;
         let chat = redis.clone().equip(builder.settings(settings)).build();
         Some(Self { server: Arc::new(server), redis, chat })
     }
