@@ -45,6 +45,7 @@ export class Chat {
   #received = new Map(); // conversationId -> how far to mark as delivered
   #flush = null;
   #loading = new Map(); // what is being loaded -> its promise
+  #asking = new Set(); // what happens while an answer is waited for, a list for each question
   #wanted = new Set(); // userIds whose names are to be fetched
   #sending = false;
   #typed = null; // { conversationId, at }: the last typing told
@@ -125,16 +126,32 @@ export class Chat {
     }
   }
 
+  /** What is answered, and what happened until then. */
+  async #during(ask) {
+    const meanwhile = [];
+    this.#asking.add(meanwhile);
+    try {
+      return { ...(await ask()), meanwhile };
+    } finally {
+      this.#asking.delete(meanwhile);
+    }
+  }
+
   async #list() {
+    const { conversations, totalUnread, meanwhile } = await this.#during(() => this.#pages());
+    this.#store.dispatch({ type: "conversations", conversations, totalUnread, meanwhile });
+    const there = new Set(conversations.map(({ conversationId }) => conversationId));
+    for (const conversationId of this.#store.get().conversations.keys()) if (!there.has(conversationId)) await this.#verify(conversationId);
+  }
+
+  async #pages() {
     const conversations = [];
     let page;
     do {
       page = await this.#ask("getConversations", { cursor: page?.nextCursor, limit: PAGE });
       conversations.push(...page.conversations);
     } while (page.hasMore);
-    this.#store.dispatch({ type: "conversations", conversations, totalUnread: page.totalUnreadMessages });
-    const there = new Set(conversations.map(({ conversationId }) => conversationId));
-    for (const conversationId of this.#store.get().conversations.keys()) if (!there.has(conversationId)) await this.#verify(conversationId);
+    return { conversations, totalUnread: page.totalUnreadMessages };
   }
 
   /** A conversation the list does not name: left elsewhere, or made a moment ago. */
@@ -172,6 +189,7 @@ export class Chat {
 
   async #happened(name, data) {
     const known = this.#store.get().conversations.get(data.conversationId);
+    for (const meanwhile of this.#asking) meanwhile.push({ name, data });
     this.#store.dispatch({ type: "event", name, data, now: Date.now() });
     if (name === "conversation:created") return this.load(data.conversationId).catch(() => {});
     if (name === "newMessage" && !known) return this.#learn(data).catch(() => {});
@@ -203,8 +221,8 @@ export class Chat {
   /** Loads one conversation with all its members. */
   load(conversationId) {
     return this.#once(`conversation ${conversationId}`, async () => {
-      const { conversation, pinnedMessages } = await this.#ask("getConversation", { conversationId });
-      this.#store.dispatch({ type: "conversation", conversation, pinnedMessages });
+      const { conversation, pinnedMessages, meanwhile } = await this.#during(() => this.#ask("getConversation", { conversationId }));
+      this.#store.dispatch({ type: "conversation", conversation, pinnedMessages, meanwhile });
       this.#receive(conversationId, conversation.headSeq);
       return conversation;
     });

@@ -55,16 +55,17 @@ const actions = {
   }),
   names: (state, { users }) => ({ ...state, names: named(state.names, users) }),
 
-  conversations(state, { conversations, totalUnread }) {
+  conversations(state, { conversations, totalUnread, meanwhile }) {
     let next = { ...state, listed: true };
     for (const conversation of conversations) next = withConversation(next, conversation, state.conversations.get(conversation.conversationId));
     if (totalUnread !== undefined) next = { ...next, totalUnread };
-    return next;
+    return withMeanwhile(next, meanwhile);
   },
-  conversation(state, { conversation, pinnedMessages }) {
+  conversation(state, { conversation, pinnedMessages, meanwhile }) {
     const known = state.conversations.get(conversation.conversationId);
     const next = withConversation(state, pinnedMessages ? { ...conversation, pinnedMessages } : conversation, known);
-    return { ...next, totalUnread: state.totalUnread + inTotal(next.conversations.get(conversation.conversationId)) - inTotal(known) };
+    const totalUnread = state.totalUnread + inTotal(next.conversations.get(conversation.conversationId)) - inTotal(known);
+    return withMeanwhile({ ...next, totalUnread }, meanwhile);
   },
   gone: (state, { conversationId }) => withoutConversation(state, conversationId),
 
@@ -297,6 +298,15 @@ export const activityOf = ({ lastMessage, createdAt }) => lastMessage?.timestamp
 export const positionsOf = (state) => [...state.conversations.values()].map(({ conversationId, headSeq }) => [conversationId, headSeq]);
 
 // --- Steps ---
+
+/** Events that change nothing the second time. */
+const REPEATABLE = new Set(["message:status", "user_online", "user_idle", "user_offline", "conversation:updated", "role:updated"]);
+
+/** What happened between a question and its answer, once more: the answer may be older. */
+function withMeanwhile(state, meanwhile = []) {
+  const repeated = meanwhile.filter(({ name }) => REPEATABLE.has(name));
+  return repeated.reduce((next, { name, data }) => serverEvents[name](next, data), state);
+}
 
 function withConversation(state, conversation, known) {
   const id = conversation.conversationId;

@@ -284,6 +284,25 @@ describe("state", () => {
     assert.deepEqual([state.conversations.get("c").unreadCount, state.conversations.get("c").headSeq], [1, 1]);
   });
 
+  test("an answer that is older than what happened meanwhile takes nothing back", () => {
+    const own = message(1, { senderId: "me" });
+    const meanwhile = [
+      { name: "message:status", data: { conversationId: "c", userId: "you", status: "DELIVERED", upToSeq: 1 } },
+      { name: "user_offline", data: { userId: "you" } },
+      { name: "newMessage", data: own },
+    ];
+    const old = conversation({ headSeq: 1, lastMessage: own });
+    const answers = [{ type: "conversation", conversation: old, meanwhile }, { type: "conversations", conversations: [old], meanwhile }];
+    for (const answer of answers) {
+      for (const before of [after(), loaded({})]) { // told of what is not known yet, or known
+        const state = reduce(meanwhile.reduce((next, { name, data }) => reduce(next, event(name, data)), before), answer);
+        assert.equal(receiptOf(state, own), "DELIVERED");
+        assert.equal(state.presence.get("you").status, "offline");
+        assert.deepEqual([state.conversations.get("c").unreadCount, state.totalUnread], [0, 0]);
+      }
+    }
+  });
+
   test("pages and events meet in order, without doubles", () => {
     const state = loaded({ headSeq: 4 }, event("newMessage", message(5)),
       { type: "page", conversationId: "c", messages: [message(3), message(4)], cursor: "b3", hasOlder: true },
